@@ -1,1 +1,3 @@
-//! placeholder
+//! What the tests of every crate share: where test data lies, and what happens when it is absent.
+
+pub mod needs;
