@@ -30,8 +30,9 @@ pub fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.0, 88.0);
     let n = round_even(clamped * LOG2_E);
     let r = (clamped - n * LN2_HIGH) - n * LN2_LOW;
-    // Taylor's coefficients suffice at |r| ≤ ln 2 / 2 with a sixth-degree term.
-    let p = 1.0 / 720.0;
+    // Taylor's coefficients suffice at |r| ≤ ln 2 / 2 with a seventh-degree term.
+    let p = 1.0 / 5_040.0;
+    let p = p * r + 1.0 / 720.0;
     let p = p * r + 1.0 / 120.0;
     let p = p * r + 1.0 / 24.0;
     let p = p * r + 1.0 / 6.0;
