@@ -1,0 +1,106 @@
+//! Where keys and values of a layer stand, and in what form.
+//!
+//! For each KV head, K is `[position / 16][dimension][16]` (int8: `[position / 16][dimension / 4][16][4]`), V is
+//! `[position][dimension]`; int8 forms keep one f32 scale a position and head, `amax / 127`, rounded as activations are.
+//! Position `p` stands at `p mod positions`: a ring where a window bounds what is seen.
+
+/// The stored form of keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kv {
+    /// IEEE binary32: the yardstick.
+    F32,
+    /// IEEE binary16, saturating.
+    #[default]
+    F16,
+    /// int8 with a scale for each token and head.
+    Int8,
+}
+
+/// Every stored form, with its name.
+pub static KVS: &[(&str, Kv)] = &[("f16", Kv::F16), ("int8", Kv::Int8), ("f32", Kv::F32)];
+
+/// Positions whose partial sums are combined at once; also the unit of a ring.
+pub const TILE: usize = 64;
+
+/// Keys that stand side by side.
+pub const KEY_LANES: usize = 16;
+
+/// The cache of one layer within the arena; offsets in bytes, each a multiple of 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    /// Stored form.
+    pub kv: Kv,
+    /// Key and value heads.
+    pub heads: usize,
+    /// Elements of a head.
+    pub width: usize,
+    /// Positions held, a multiple of [`TILE`].
+    pub positions: usize,
+    /// Keys.
+    pub k: usize,
+    /// Values.
+    pub v: usize,
+    /// `heads × positions` f32, int8 only.
+    pub k_scales: usize,
+    /// `heads × positions` f32, int8 only.
+    pub v_scales: usize,
+    /// First byte after this layer's cache.
+    pub end: usize,
+}
+
+impl Kv {
+    /// Bytes of one element.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Kv::F32 => 4,
+            Kv::F16 => 2,
+            Kv::Int8 => 1,
+        }
+    }
+}
+
+impl Cache {
+    /// Lays a layer's cache out from byte `start` on; `None` on overflow.
+    pub fn at(start: usize, kv: Kv, heads: usize, width: usize, positions: usize) -> Option<Cache> {
+        let cells = heads.checked_mul(positions)?;
+        let plane = |width: usize| cells.checked_mul(width)?.checked_mul(kv.bytes())?.checked_next_multiple_of(64);
+        let scales = if kv == Kv::Int8 { cells.checked_mul(4)?.checked_next_multiple_of(64)? } else { 0 };
+        let k = start;
+        let v = k.checked_add(plane(width.next_multiple_of(4))?)?;
+        let k_scales = v.checked_add(plane(width)?)?;
+        let v_scales = k_scales.checked_add(scales)?;
+        let end = v_scales.checked_add(scales)?;
+        Some(Cache { kv, heads, width, positions, k, v, k_scales, v_scales, end })
+    }
+
+    /// Elements of a key head of one position; int8 keys are padded to whole quads.
+    pub const fn key_width(&self) -> usize {
+        match self.kv {
+            Kv::Int8 => self.width.next_multiple_of(4),
+            Kv::F32 | Kv::F16 => self.width,
+        }
+    }
+
+    /// Index, in elements from `k`, of dimension `d` of the key of `head` at `position`.
+    #[inline(always)]
+    pub const fn key(&self, head: usize, position: usize, d: usize) -> usize {
+        let p = position % self.positions;
+        let block = (head * self.positions + p - p % KEY_LANES) * self.key_width();
+        match self.kv {
+            Kv::Int8 => block + ((d / 4) * KEY_LANES + p % KEY_LANES) * 4 + d % 4,
+            Kv::F32 | Kv::F16 => block + d * KEY_LANES + p % KEY_LANES,
+        }
+    }
+
+    /// Index, in elements from `v`, of dimension 0 of the value of `head` at `position`.
+    #[inline(always)]
+    pub const fn value(&self, head: usize, position: usize) -> usize {
+        (head * self.positions + position % self.positions) * self.width
+    }
+
+    /// Index into the scales of `head` at `position`.
+    #[inline(always)]
+    pub const fn scale(&self, head: usize, position: usize) -> usize {
+        head * self.positions + position % self.positions
+    }
+}

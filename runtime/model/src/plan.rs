@@ -1,0 +1,370 @@
+//! From a model and a configuration to all memory and the list of operations, before anything is reserved.
+
+use inkstone_quant::activation::groups;
+
+use crate::cache::{Cache, Kv, TILE};
+use crate::model::Model;
+use crate::op::*;
+use crate::spec::{LayerSpec, Spec};
+use crate::weights::{self, Layer, Matrix, Weights};
+
+/// What a session is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Positions a session can hold.
+    pub context: u32,
+    /// Tokens a backend takes at once.
+    pub batch: u32,
+    /// Rows of logits kept: 1, or up to `batch` to read them all.
+    pub logits: u32,
+    /// Workers, each with scratch of its own.
+    pub threads: u32,
+    /// Positions a session can always go back, past a window too.
+    pub rewind: u32,
+    /// Stored form of keys and values.
+    pub kv: Kv,
+    /// What integer formats are multiplied with.
+    pub activations: Activations,
+}
+
+/// What integer formats are multiplied with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activations {
+    /// int8 groups of 32: the definition of the product.
+    #[default]
+    Int8,
+    /// The numbers themselves, against decoded weights: the yardstick.
+    F32,
+}
+
+/// A buffer of the arena: `rows × width` numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Slot {
+    /// The residual stream.
+    Residual,
+    /// What a norm gave.
+    Normed,
+    /// Queries.
+    Q,
+    /// Keys.
+    K,
+    /// Values.
+    V,
+    /// What attention gave.
+    Mixed,
+    /// A branch that is normalised before it is added.
+    Branch,
+    /// The gated hidden vector.
+    Hidden,
+    /// Logits.
+    Logits,
+}
+
+/// How many slots there are.
+pub const SLOTS: usize = 9;
+
+/// Where a slot stands in the arena; offsets in bytes, multiples of 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SlotPlace {
+    /// Elements of a row.
+    pub width: usize,
+    /// Rows.
+    pub rows: usize,
+    /// `rows × width` f32.
+    pub values: usize,
+    /// Whether the int8 form is kept as well: `codes`, `scales`, `sums` as [`inkstone_quant::ActRow`] has them.
+    pub rounded: bool,
+    /// `rows × 32·groups` i8.
+    pub codes: usize,
+    /// `rows × groups` f32.
+    pub scales: usize,
+    /// `rows × 2·groups` i32.
+    pub sums: usize,
+}
+
+/// Bytes by purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Activations of a batch.
+    pub slots: usize,
+    /// Logits.
+    pub logits: usize,
+    /// Scratch of all workers.
+    pub scratch: usize,
+    /// Keys and values.
+    pub kv: usize,
+    /// The whole arena: the sum of the above.
+    pub arena: usize,
+}
+
+/// Everything a session needs to know before it exists.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plan {
+    /// What it is made for.
+    pub config: Config,
+    /// The model's numbers.
+    pub spec: Spec,
+    /// Places, by [`Slot`].
+    pub slots: [SlotPlace; SLOTS],
+    /// Scratch of worker 0; the others' follow.
+    pub scratch: usize,
+    /// Scratch bytes of each worker.
+    pub scratch_each: usize,
+    /// First byte of the caches.
+    pub kv: usize,
+    /// Bytes by purpose.
+    pub memory: Memory,
+    /// Whether a cache is a ring shorter than the context, so that [`Config::rewind`] bounds going back.
+    pub ring: bool,
+}
+
+/// Why a plan cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A count of the configuration is zero or beyond what is sensible.
+    Config(&'static str),
+    /// The memory would exceed the address space.
+    TooLarge,
+}
+
+impl core::fmt::Display for PlanError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            PlanError::Config(what) => write!(f, "{what} is out of range"),
+            PlanError::TooLarge => write!(f, "the session would need more memory than there are addresses"),
+        }
+    }
+}
+
+impl core::error::Error for PlanError {}
+
+impl Plan {
+    /// Reckons all memory.
+    ///
+    /// # Errors
+    /// A count that is out of range, or sizes beyond the address space.
+    pub fn new(model: &Model<'_>, config: Config) -> Result<Plan, PlanError> {
+        let in_range = |what, n: u32, high: u32| {
+            if n >= 1 && n <= high { Ok(()) } else { Err(PlanError::Config(what)) }
+        };
+        in_range("context", config.context, 1 << 26)?;
+        in_range("batch", config.batch, 1 << 16)?;
+        in_range("logits", config.logits, config.batch)?;
+        in_range("threads", config.threads, 1024)?;
+        in_range("rewind", config.rewind.max(1), 1 << 26)?;
+        Self::lay_out(model, config).ok_or(PlanError::TooLarge)
+    }
+
+    fn lay_out(model: &Model<'_>, config: Config) -> Option<Plan> {
+        let spec = model.spec();
+        let needs = Needs::of(model, config);
+        let mut slots = [SlotPlace::default(); SLOTS];
+        let mut end = 0_usize;
+        for (slot, place) in slots.iter_mut().enumerate() {
+            let rows = if slot == Slot::Logits as usize { config.logits } else { config.batch };
+            if slot == Slot::Logits as usize {
+                // Logits come last, so that what is before them is the activations' share.
+                debug_assert_eq!(slot + 1, SLOTS);
+            }
+            *place = SlotPlace::at(&mut end, rows as usize, needs.width[slot], needs.rounded[slot])?;
+        }
+        let logits = end - slots[Slot::Logits as usize].values;
+        let scratch = end;
+        // A panel pair's decoded scales and minima, or a worker's share of attention.
+        let scratch_each = needs.inputs.checked_mul(32)?.max(64 * 1024 + 256 * needs.head_width).next_multiple_of(64);
+        end = end.checked_add(scratch_each.checked_mul(config.threads as usize)?)?;
+        let kv = end;
+        let mut ring = false;
+        for layer in 0..spec.layers {
+            let cache = cache(&config, &model.layer_spec(layer), end)?;
+            ring |= cache.positions < config.context as usize;
+            end = cache.end;
+        }
+        let memory = Memory { slots: scratch - logits, logits, scratch: kv - scratch, kv: end - kv, arena: end };
+        Some(Plan { config, spec, slots, scratch, scratch_each, kv, memory, ring })
+    }
+
+    /// The place of a slot.
+    pub fn slot(&self, slot: Slot) -> SlotPlace {
+        self.slots[slot as usize]
+    }
+
+    /// The operations, in order. Reads the model's tables again at each call.
+    pub fn ops<'a>(&self, model: &'a Model<'a>) -> impl Iterator<Item = Op> + 'a {
+        let (spec, shared, config) = (self.spec, model.weights(), self.config);
+        let mut end = self.kv;
+        let layers = (0..spec.layers).flat_map(move |index| {
+            let layer_spec = model.layer_spec(index);
+            let cache = cache(&config, &layer_spec, end).expect("`Plan::new` has laid the same caches out");
+            end = cache.end;
+            let build = LayerOps { spec, shared, layer_spec, layer: model.layer(index), cache };
+            build.attention().into_iter().chain(build.feed_forward()).flatten()
+        });
+        let embed = Op::Embed(Embed { table: shared.embed, scale: spec.embedding_scale, to: Slot::Residual });
+        core::iter::once(embed).chain(layers).chain(finish(&spec, &shared))
+    }
+}
+
+/// The final norm and the logits, over the wanted rows.
+fn finish(spec: &Spec, shared: &Weights<Matrix>) -> [Op; 2] {
+    let (from, gain, to) = (Slot::Residual, shared.final_norm, Slot::Normed);
+    let head = Part { weight: shared.head.unwrap_or(shared.embed), bias: None, to: Slot::Logits };
+    let epilogue = Epilogue::Logits { scale: spec.logit_scale, cap: spec.logit_cap };
+    [
+        Op::Norm(Norm { from, gain, eps: spec.eps, to, then: Then::Store, rows: Rows::Wanted }),
+        Op::Linear(Linear { from: to, parts: [Some(head), None, None], epilogue, rows: Rows::Packed }),
+    ]
+}
+
+struct LayerOps {
+    spec: Spec,
+    shared: Weights<Matrix>,
+    layer_spec: LayerSpec,
+    layer: Layer<Matrix>,
+    cache: Cache,
+}
+
+impl LayerOps {
+    fn attention(&self) -> [Option<Op>; 6] {
+        let (a, s) = (&self.layer.attention, &self.layer_spec);
+        let part = |linear: weights::Linear<Matrix>, to| Some(Part { weight: linear.weight, bias: linear.bias, to });
+        let qkv = [part(a.q, Slot::Q), part(a.k, Slot::K), part(a.v, Slot::V)];
+        let heads = s.heads as usize;
+        let rope = Rope {
+            q: Slot::Q,
+            k: Slot::K,
+            v: Slot::V,
+            heads,
+            q_norm: a.q_norm,
+            k_norm: a.k_norm,
+            eps: self.spec.eps,
+            table: self.shared.rope[s.rope as usize].expect("`Model::new` wants a table for every layer"),
+            cache: self.cache,
+        };
+        let attend = Attend {
+            q: Slot::Q,
+            to: Slot::Mixed,
+            heads,
+            cache: self.cache,
+            scale: s.score_scale,
+            cap: s.score_cap,
+            window: s.window.map(|w| w as usize),
+        };
+        let [join, post] = self.join(Slot::Mixed, a.o, self.layer.mixer_post_norm);
+        let from = Slot::Normed;
+        let qkv = Linear { from, parts: qkv, epilogue: Epilogue::Store, rows: Rows::All };
+        let norm = self.norm(self.layer.mixer_norm);
+        [Some(norm), Some(Op::Linear(qkv)), Some(Op::Rope(rope)), Some(Op::Attend(attend)), join, post]
+    }
+
+    fn feed_forward(&self) -> [Option<Op>; 6] {
+        let f = &self.layer.ffn;
+        let part = |weight| Some(Part { weight, bias: None, to: Slot::Hidden });
+        let epilogue = Epilogue::Gate(self.spec.activation);
+        let gated =
+            Linear { from: Slot::Normed, parts: [part(f.gate), part(f.up), None], epilogue, rows: Rows::All };
+        let down = weights::Linear { weight: f.down, bias: None };
+        let [join, post] = self.join(Slot::Hidden, down, self.layer.ffn_post_norm);
+        [Some(self.norm(self.layer.ffn_norm)), Some(Op::Linear(gated)), join, post, None, None]
+    }
+
+    fn norm(&self, gain: Matrix) -> Op {
+        let (from, to, eps) = (Slot::Residual, Slot::Normed, self.spec.eps);
+        Op::Norm(Norm { from, gain, eps, to, then: Then::Store, rows: Rows::All })
+    }
+
+    /// A branch's last matrix, added to the residual: at once, or through a norm of its own.
+    fn join(&self, from: Slot, linear: weights::Linear<Matrix>, post: Option<Matrix>) -> [Option<Op>; 2] {
+        let (to, epilogue) = match post {
+            Some(_) => (Slot::Branch, Epilogue::Store),
+            None => (Slot::Residual, Epilogue::Add),
+        };
+        let part = Part { weight: linear.weight, bias: linear.bias, to };
+        let join = Linear { from, parts: [Some(part), None, None], epilogue, rows: Rows::All };
+        let norm = |gain| {
+            let (from, to, eps) = (Slot::Branch, Slot::Residual, self.spec.eps);
+            Op::Norm(Norm { from, gain, eps, to, then: Then::Add, rows: Rows::All })
+        };
+        [Some(Op::Linear(join)), post.map(norm)]
+    }
+}
+
+/// A layer's cache: the whole context, or a ring that holds the window, a batch and what can be rewound.
+fn cache(config: &Config, layer: &LayerSpec, start: usize) -> Option<Cache> {
+    let whole = (config.context as usize).checked_next_multiple_of(TILE)?;
+    let positions = match layer.window {
+        Some(window) => {
+            let held = (window as usize).checked_add(config.batch as usize)?.checked_add(config.rewind as usize)?;
+            // One more tile, since a window starts anywhere in one.
+            whole.min(held.checked_next_multiple_of(TILE)?.checked_add(TILE)?)
+        }
+        None => whole,
+    };
+    Cache::at(start, config.kv, layer.kv_heads as usize, layer.head_width as usize, positions)
+}
+
+/// The largest of everything, over all layers.
+struct Needs {
+    width: [usize; SLOTS],
+    rounded: [bool; SLOTS],
+    inputs: usize,
+    head_width: usize,
+}
+
+impl Needs {
+    fn of(model: &Model<'_>, config: Config) -> Needs {
+        let (spec, shared) = (model.spec(), model.weights());
+        let mut n = Needs { width: [0; SLOTS], rounded: [false; SLOTS], inputs: 0, head_width: 0 };
+        n.slot(Slot::Residual, spec.width);
+        n.slot(Slot::Normed, spec.width);
+        n.slot(Slot::Logits, spec.vocabulary);
+        let rounding = config.activations == Activations::Int8;
+        n.feeds(Slot::Normed, &shared.head.unwrap_or(shared.embed), rounding);
+        for index in 0..spec.layers {
+            let (s, layer) = (model.layer_spec(index), model.layer(index));
+            let (q, kv) = (s.heads * s.head_width, s.kv_heads * s.head_width);
+            for (slot, width) in [(Slot::Q, q), (Slot::Mixed, q), (Slot::K, kv), (Slot::V, kv)] {
+                n.slot(slot, width);
+            }
+            n.slot(Slot::Hidden, s.ffn_width);
+            if layer.mixer_post_norm.is_some() || layer.ffn_post_norm.is_some() {
+                n.slot(Slot::Branch, spec.width);
+            }
+            let a = &layer.attention;
+            for m in [&a.q.weight, &a.k.weight, &a.v.weight, &layer.ffn.gate, &layer.ffn.up] {
+                n.feeds(Slot::Normed, m, rounding);
+            }
+            n.feeds(Slot::Mixed, &a.o.weight, rounding);
+            n.feeds(Slot::Hidden, &layer.ffn.down, rounding);
+            n.head_width = n.head_width.max(s.head_width as usize);
+        }
+        n
+    }
+
+    fn slot(&mut self, slot: Slot, width: u32) {
+        let held = &mut self.width[slot as usize];
+        *held = (*held).max(width as usize);
+    }
+
+    fn feeds(&mut self, slot: Slot, matrix: &Matrix, rounding: bool) {
+        self.rounded[slot as usize] |= rounding && matrix.format.is_integer();
+        self.inputs = self.inputs.max(matrix.inputs.next_multiple_of(256));
+    }
+}
+
+impl SlotPlace {
+    fn at(end: &mut usize, rows: usize, width: usize, rounded: bool) -> Option<SlotPlace> {
+        let mut take = |elements: usize, bytes: usize| {
+            let start = *end;
+            let size = rows.checked_mul(elements)?.checked_mul(bytes)?.checked_next_multiple_of(64)?;
+            *end = start.checked_add(size)?;
+            Some(start)
+        };
+        let values = take(width, 4)?;
+        let n = if rounded { groups(width) } else { 0 };
+        let (codes, scales, sums) = (take(n * 32, 1)?, take(n, 4)?, take(n * 2, 4)?);
+        Some(SlotPlace { width, rows, values, rounded, codes, scales, sums })
+    }
+}
