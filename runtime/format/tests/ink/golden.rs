@@ -2,7 +2,7 @@
 
 use crate::sample::{self, SECTIONS, sample};
 use inkstone_format::{File, NO_LAYER, SectionKind};
-use std::fmt::Write;
+use core::fmt::Write;
 
 /// The sample as lines `offset: bytes` in hexadecimal; lines of 16 zeros are left out.
 const V1: &str = include_str!("../data/v1.hex");
