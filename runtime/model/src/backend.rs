@@ -47,7 +47,10 @@ impl core::fmt::Display for Fault {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Fault::Cancelled => write!(f, "cancelled"),
-            Fault::NotFinite { row } => write!(f, "a logit of row {row} is not finite; the weights may be damaged"),
+            Fault::NotFinite { row } => write!(
+                f,
+                "a logit of row {row} is not finite; the weights may be damaged"
+            ),
             Fault::BadBatch => write!(f, "the batch does not fit the plan"),
         }
     }

@@ -63,14 +63,33 @@ impl Cache {
     /// Lays a layer's cache out from byte `start` on; `None` on overflow.
     pub fn at(start: usize, kv: Kv, heads: usize, width: usize, positions: usize) -> Option<Cache> {
         let cells = heads.checked_mul(positions)?;
-        let plane = |width: usize| cells.checked_mul(width)?.checked_mul(kv.bytes())?.checked_next_multiple_of(64);
-        let scales = if kv == Kv::Int8 { cells.checked_mul(4)?.checked_next_multiple_of(64)? } else { 0 };
+        let plane = |width: usize| {
+            cells
+                .checked_mul(width)?
+                .checked_mul(kv.bytes())?
+                .checked_next_multiple_of(64)
+        };
+        let scales = if kv == Kv::Int8 {
+            cells.checked_mul(4)?.checked_next_multiple_of(64)?
+        } else {
+            0
+        };
         let k = start;
         let v = k.checked_add(plane(width.next_multiple_of(4))?)?;
         let k_scales = v.checked_add(plane(width)?)?;
         let v_scales = k_scales.checked_add(scales)?;
         let end = v_scales.checked_add(scales)?;
-        Some(Cache { kv, heads, width, positions, k, v, k_scales, v_scales, end })
+        Some(Cache {
+            kv,
+            heads,
+            width,
+            positions,
+            k,
+            v,
+            k_scales,
+            v_scales,
+            end,
+        })
     }
 
     /// Elements of a key head of one position; int8 keys are padded to whole quads.

@@ -66,9 +66,18 @@ impl core::fmt::Display for ModelError {
                 place(f, layer, role)?;
                 write!(f, " has a layout that cannot be used there")
             }
-            ModelError::Shape { layer, role, found, wanted } => {
+            ModelError::Shape {
+                layer,
+                role,
+                found,
+                wanted,
+            } => {
                 place(f, layer, role)?;
-                write!(f, " is {} × {}, wanted {} × {}", found.0, found.1, wanted.0, wanted.1)
+                write!(
+                    f,
+                    " is {} × {}, wanted {} × {}",
+                    found.0, found.1, wanted.0, wanted.1
+                )
             }
         }
     }
@@ -89,7 +98,11 @@ impl<'a> Model<'a> {
     /// The first thing that is missing or misshapen.
     pub fn new(file: File<'a>) -> Result<Model<'a>, ModelError> {
         let section = file.section(SectionKind::Spec).ok_or(ModelError::NoSpec)?;
-        let model = Model { file, section, spec: Spec::parse(section)? };
+        let model = Model {
+            file,
+            section,
+            spec: Spec::parse(section)?,
+        };
         model.find_weights()?;
         for layer in 0..model.spec.layers {
             model.find_layer(layer)?;
@@ -123,8 +136,13 @@ impl<'a> Model<'a> {
     }
 
     fn find_weights(&self) -> Result<Weights<Matrix>, ModelError> {
-        let Spec { vocabulary, width, .. } = self.spec;
-        let find = Find { file: &self.file, layer: NO_LAYER };
+        let Spec {
+            vocabulary, width, ..
+        } = self.spec;
+        let find = Find {
+            file: &self.file,
+            layer: NO_LAYER,
+        };
         let head = find.optional(HEAD, |role| find.panels(role, vocabulary, width))?;
         // A tied head multiplies the embedding, so that it must stand in panels; else it may be row-major.
         let embed = match head {
@@ -141,7 +159,10 @@ impl<'a> Model<'a> {
 
     /// The rope table that layers with `rope == index` need; absent where none does.
     fn find_rope(&self, role: u16, index: u32) -> Result<Option<Matrix>, ModelError> {
-        let find = Find { file: &self.file, layer: NO_LAYER };
+        let find = Find {
+            file: &self.file,
+            layer: NO_LAYER,
+        };
         let mut found = None;
         for layer in 0..self.spec.layers {
             let spec = LayerSpec::parse(self.section, layer)?;
@@ -155,11 +176,20 @@ impl<'a> Model<'a> {
     fn find_layer(&self, layer: u32) -> Result<Layer<Matrix>, ModelError> {
         let spec = LayerSpec::parse(self.section, layer)?;
         let width = self.spec.width;
-        let (heads, kv) = (spec.heads * spec.head_width, spec.kv_heads * spec.head_width);
-        let find = Find { file: &self.file, layer: layer as u16 };
+        let (heads, kv) = (
+            spec.heads * spec.head_width,
+            spec.kv_heads * spec.head_width,
+        );
+        let find = Find {
+            file: &self.file,
+            layer: layer as u16,
+        };
         let vector = |role, n| find.optional(role, |role| find.vector(role, n));
         let linear = |weight, bias, rows, inputs| -> Result<_, ModelError> {
-            Ok(Linear { weight: find.panels(weight, rows, inputs)?, bias: vector(bias, rows)? })
+            Ok(Linear {
+                weight: find.panels(weight, rows, inputs)?,
+                bias: vector(bias, rows)?,
+            })
         };
         Ok(Layer {
             mixer_norm: find.vector(MIXER_NORM, width)?,
@@ -206,7 +236,10 @@ impl Find<'_> {
         if found.panel_rows == PANEL {
             return Ok(found);
         }
-        Err(ModelError::Layout { layer: self.layer, role: name(role) })
+        Err(ModelError::Layout {
+            layer: self.layer,
+            role: name(role),
+        })
     }
 
     /// A vector of `n` F32 numbers.
@@ -215,15 +248,26 @@ impl Find<'_> {
         if found.panel_rows == 1 && found.format.id == 0 {
             return Ok(found);
         }
-        Err(ModelError::Layout { layer: self.layer, role: name(role) })
+        Err(ModelError::Layout {
+            layer: self.layer,
+            role: name(role),
+        })
     }
 
     fn matrix(&self, role: u16, rows: u32, inputs: u32) -> Result<Matrix, ModelError> {
-        let missing = ModelError::Missing { layer: self.layer, role: name(role) };
+        let missing = ModelError::Missing {
+            layer: self.layer,
+            role: name(role),
+        };
         let tensor = self.file.tensor(self.layer, role).ok_or(missing)?;
         let (found, wanted) = ((tensor.rows, tensor.inputs), (rows, inputs));
         if found != wanted {
-            return Err(ModelError::Shape { layer: self.layer, role: name(role), found, wanted });
+            return Err(ModelError::Shape {
+                layer: self.layer,
+                role: name(role),
+                found,
+                wanted,
+            });
         }
         Matrix::of(&tensor).ok_or(missing)
     }

@@ -133,7 +133,10 @@ impl core::fmt::Display for PlanError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             PlanError::Config(what) => write!(f, "{what} is out of range"),
-            PlanError::TooLarge => write!(f, "the session would need more memory than there are addresses"),
+            PlanError::TooLarge => write!(
+                f,
+                "the session would need more memory than there are addresses"
+            ),
         }
     }
 }
@@ -147,7 +150,11 @@ impl Plan {
     /// A count that is out of range, or sizes beyond the address space.
     pub fn new(model: &Model<'_>, config: Config) -> Result<Plan, PlanError> {
         let in_range = |what, n: u32, high: u32| {
-            if n >= 1 && n <= high { Ok(()) } else { Err(PlanError::Config(what)) }
+            if n >= 1 && n <= high {
+                Ok(())
+            } else {
+                Err(PlanError::Config(what))
+            }
         };
         in_range("context", config.context, 1 << 26)?;
         in_range("batch", config.batch, 1 << 16)?;
@@ -163,17 +170,30 @@ impl Plan {
         let mut slots = [SlotPlace::default(); SLOTS];
         let mut end = 0_usize;
         for (slot, place) in slots.iter_mut().enumerate() {
-            let rows = if slot == Slot::Logits as usize { config.logits } else { config.batch };
+            let rows = if slot == Slot::Logits as usize {
+                config.logits
+            } else {
+                config.batch
+            };
             if slot == Slot::Logits as usize {
                 // Logits come last, so that what is before them is the activations' share.
                 debug_assert_eq!(slot + 1, SLOTS);
             }
-            *place = SlotPlace::at(&mut end, rows as usize, needs.width[slot], needs.rounded[slot])?;
+            *place = SlotPlace::at(
+                &mut end,
+                rows as usize,
+                needs.width[slot],
+                needs.rounded[slot],
+            )?;
         }
         let logits = end - slots[Slot::Logits as usize].values;
         let scratch = end;
         // A panel pair's decoded scales and minima, or a worker's share of attention.
-        let scratch_each = needs.inputs.checked_mul(32)?.max(64 * 1024 + 256 * needs.head_width).next_multiple_of(64);
+        let scratch_each = needs
+            .inputs
+            .checked_mul(32)?
+            .max(64 * 1024 + 256 * needs.head_width)
+            .next_multiple_of(64);
         end = end.checked_add(scratch_each.checked_mul(config.threads as usize)?)?;
         let kv = end;
         let mut ring = false;
@@ -182,8 +202,23 @@ impl Plan {
             ring |= cache.positions < config.context as usize;
             end = cache.end;
         }
-        let memory = Memory { slots: scratch - logits, logits, scratch: kv - scratch, kv: end - kv, arena: end };
-        Some(Plan { config, spec, slots, scratch, scratch_each, kv, memory, ring })
+        let memory = Memory {
+            slots: scratch - logits,
+            logits,
+            scratch: kv - scratch,
+            kv: end - kv,
+            arena: end,
+        };
+        Some(Plan {
+            config,
+            spec,
+            slots,
+            scratch,
+            scratch_each,
+            kv,
+            memory,
+            ring,
+        })
     }
 
     /// The place of a slot.
@@ -197,24 +232,60 @@ impl Plan {
         let mut end = self.kv;
         let layers = (0..spec.layers).flat_map(move |index| {
             let layer_spec = model.layer_spec(index);
-            let cache = cache(&config, &layer_spec, end).expect("`Plan::new` has laid the same caches out");
+            let cache =
+                cache(&config, &layer_spec, end).expect("`Plan::new` has laid the same caches out");
             end = cache.end;
-            let build = LayerOps { spec, shared, layer_spec, layer: model.layer(index), cache };
-            build.attention().into_iter().chain(build.feed_forward()).flatten()
+            let build = LayerOps {
+                spec,
+                shared,
+                layer_spec,
+                layer: model.layer(index),
+                cache,
+            };
+            build
+                .attention()
+                .into_iter()
+                .chain(build.feed_forward())
+                .flatten()
         });
-        let embed = Op::Embed(Embed { table: shared.embed, scale: spec.embedding_scale, to: Slot::Residual });
-        core::iter::once(embed).chain(layers).chain(finish(&spec, &shared))
+        let embed = Op::Embed(Embed {
+            table: shared.embed,
+            scale: spec.embedding_scale,
+            to: Slot::Residual,
+        });
+        core::iter::once(embed)
+            .chain(layers)
+            .chain(finish(&spec, &shared))
     }
 }
 
 /// The final norm and the logits, over the wanted rows.
 fn finish(spec: &Spec, shared: &Weights<Matrix>) -> [Op; 2] {
     let (from, gain, to) = (Slot::Residual, shared.final_norm, Slot::Normed);
-    let head = Part { weight: shared.head.unwrap_or(shared.embed), bias: None, to: Slot::Logits };
-    let epilogue = Epilogue::Logits { scale: spec.logit_scale, cap: spec.logit_cap };
+    let head = Part {
+        weight: shared.head.unwrap_or(shared.embed),
+        bias: None,
+        to: Slot::Logits,
+    };
+    let epilogue = Epilogue::Logits {
+        scale: spec.logit_scale,
+        cap: spec.logit_cap,
+    };
     [
-        Op::Norm(Norm { from, gain, eps: spec.eps, to, then: Then::Store, rows: Rows::Wanted }),
-        Op::Linear(Linear { from: to, parts: [Some(head), None, None], epilogue, rows: Rows::Packed }),
+        Op::Norm(Norm {
+            from,
+            gain,
+            eps: spec.eps,
+            to,
+            then: Then::Store,
+            rows: Rows::Wanted,
+        }),
+        Op::Linear(Linear {
+            from: to,
+            parts: [Some(head), None, None],
+            epilogue,
+            rows: Rows::Packed,
+        }),
     ]
 }
 
@@ -229,7 +300,13 @@ struct LayerOps {
 impl LayerOps {
     fn attention(&self) -> [Option<Op>; 6] {
         let (a, s) = (&self.layer.attention, &self.layer_spec);
-        let part = |linear: weights::Linear<Matrix>, to| Some(Part { weight: linear.weight, bias: linear.bias, to });
+        let part = |linear: weights::Linear<Matrix>, to| {
+            Some(Part {
+                weight: linear.weight,
+                bias: linear.bias,
+                to,
+            })
+        };
         let qkv = [part(a.q, Slot::Q), part(a.k, Slot::K), part(a.v, Slot::V)];
         let heads = s.heads as usize;
         let rope = Rope {
@@ -240,7 +317,8 @@ impl LayerOps {
             q_norm: a.q_norm,
             k_norm: a.k_norm,
             eps: self.spec.eps,
-            table: self.shared.rope[s.rope as usize].expect("`Model::new` wants a table for every layer"),
+            table: self.shared.rope[s.rope as usize]
+                .expect("`Model::new` wants a table for every layer"),
             cache: self.cache,
         };
         let attend = Attend {
@@ -254,38 +332,98 @@ impl LayerOps {
         };
         let [join, post] = self.join(Slot::Mixed, a.o, self.layer.mixer_post_norm);
         let from = Slot::Normed;
-        let qkv = Linear { from, parts: qkv, epilogue: Epilogue::Store, rows: Rows::All };
+        let qkv = Linear {
+            from,
+            parts: qkv,
+            epilogue: Epilogue::Store,
+            rows: Rows::All,
+        };
         let norm = self.norm(self.layer.mixer_norm);
-        [Some(norm), Some(Op::Linear(qkv)), Some(Op::Rope(rope)), Some(Op::Attend(attend)), join, post]
+        [
+            Some(norm),
+            Some(Op::Linear(qkv)),
+            Some(Op::Rope(rope)),
+            Some(Op::Attend(attend)),
+            join,
+            post,
+        ]
     }
 
     fn feed_forward(&self) -> [Option<Op>; 6] {
         let f = &self.layer.ffn;
-        let part = |weight| Some(Part { weight, bias: None, to: Slot::Hidden });
+        let part = |weight| {
+            Some(Part {
+                weight,
+                bias: None,
+                to: Slot::Hidden,
+            })
+        };
         let epilogue = Epilogue::Gate(self.spec.activation);
-        let gated =
-            Linear { from: Slot::Normed, parts: [part(f.gate), part(f.up), None], epilogue, rows: Rows::All };
-        let down = weights::Linear { weight: f.down, bias: None };
+        let gated = Linear {
+            from: Slot::Normed,
+            parts: [part(f.gate), part(f.up), None],
+            epilogue,
+            rows: Rows::All,
+        };
+        let down = weights::Linear {
+            weight: f.down,
+            bias: None,
+        };
         let [join, post] = self.join(Slot::Hidden, down, self.layer.ffn_post_norm);
-        [Some(self.norm(self.layer.ffn_norm)), Some(Op::Linear(gated)), join, post, None, None]
+        [
+            Some(self.norm(self.layer.ffn_norm)),
+            Some(Op::Linear(gated)),
+            join,
+            post,
+            None,
+            None,
+        ]
     }
 
     fn norm(&self, gain: Matrix) -> Op {
         let (from, to, eps) = (Slot::Residual, Slot::Normed, self.spec.eps);
-        Op::Norm(Norm { from, gain, eps, to, then: Then::Store, rows: Rows::All })
+        Op::Norm(Norm {
+            from,
+            gain,
+            eps,
+            to,
+            then: Then::Store,
+            rows: Rows::All,
+        })
     }
 
     /// A branch's last matrix, added to the residual: at once, or through a norm of its own.
-    fn join(&self, from: Slot, linear: weights::Linear<Matrix>, post: Option<Matrix>) -> [Option<Op>; 2] {
+    fn join(
+        &self,
+        from: Slot,
+        linear: weights::Linear<Matrix>,
+        post: Option<Matrix>,
+    ) -> [Option<Op>; 2] {
         let (to, epilogue) = match post {
             Some(_) => (Slot::Branch, Epilogue::Store),
             None => (Slot::Residual, Epilogue::Add),
         };
-        let part = Part { weight: linear.weight, bias: linear.bias, to };
-        let join = Linear { from, parts: [Some(part), None, None], epilogue, rows: Rows::All };
+        let part = Part {
+            weight: linear.weight,
+            bias: linear.bias,
+            to,
+        };
+        let join = Linear {
+            from,
+            parts: [Some(part), None, None],
+            epilogue,
+            rows: Rows::All,
+        };
         let norm = |gain| {
             let (from, to, eps) = (Slot::Branch, Slot::Residual, self.spec.eps);
-            Op::Norm(Norm { from, gain, eps, to, then: Then::Add, rows: Rows::All })
+            Op::Norm(Norm {
+                from,
+                gain,
+                eps,
+                to,
+                then: Then::Add,
+                rows: Rows::All,
+            })
         };
         [Some(Op::Linear(join)), post.map(norm)]
     }
@@ -296,13 +434,21 @@ fn cache(config: &Config, layer: &LayerSpec, start: usize) -> Option<Cache> {
     let whole = (config.context as usize).checked_next_multiple_of(TILE)?;
     let positions = match layer.window {
         Some(window) => {
-            let held = (window as usize).checked_add(config.batch as usize)?.checked_add(config.rewind as usize)?;
+            let held = (window as usize)
+                .checked_add(config.batch as usize)?
+                .checked_add(config.rewind as usize)?;
             // One more tile, since a window starts anywhere in one.
             whole.min(held.checked_next_multiple_of(TILE)?.checked_add(TILE)?)
         }
         None => whole,
     };
-    Cache::at(start, config.kv, layer.kv_heads as usize, layer.head_width as usize, positions)
+    Cache::at(
+        start,
+        config.kv,
+        layer.kv_heads as usize,
+        layer.head_width as usize,
+        positions,
+    )
 }
 
 /// The largest of everything, over all layers.
@@ -316,7 +462,12 @@ struct Needs {
 impl Needs {
     fn of(model: &Model<'_>, config: Config) -> Needs {
         let (spec, shared) = (model.spec(), model.weights());
-        let mut n = Needs { width: [0; SLOTS], rounded: [false; SLOTS], inputs: 0, head_width: 0 };
+        let mut n = Needs {
+            width: [0; SLOTS],
+            rounded: [false; SLOTS],
+            inputs: 0,
+            head_width: 0,
+        };
         n.slot(Slot::Residual, spec.width);
         n.slot(Slot::Normed, spec.width);
         n.slot(Slot::Logits, spec.vocabulary);
@@ -333,7 +484,13 @@ impl Needs {
                 n.slot(Slot::Branch, spec.width);
             }
             let a = &layer.attention;
-            for m in [&a.q.weight, &a.k.weight, &a.v.weight, &layer.ffn.gate, &layer.ffn.up] {
+            for m in [
+                &a.q.weight,
+                &a.k.weight,
+                &a.v.weight,
+                &layer.ffn.gate,
+                &layer.ffn.up,
+            ] {
                 n.feeds(Slot::Normed, m, rounding);
             }
             n.feeds(Slot::Mixed, &a.o.weight, rounding);
@@ -358,13 +515,24 @@ impl SlotPlace {
     fn at(end: &mut usize, rows: usize, width: usize, rounded: bool) -> Option<SlotPlace> {
         let mut take = |elements: usize, bytes: usize| {
             let start = *end;
-            let size = rows.checked_mul(elements)?.checked_mul(bytes)?.checked_next_multiple_of(64)?;
+            let size = rows
+                .checked_mul(elements)?
+                .checked_mul(bytes)?
+                .checked_next_multiple_of(64)?;
             *end = start.checked_add(size)?;
             Some(start)
         };
         let values = take(width, 4)?;
         let n = if rounded { groups(width) } else { 0 };
         let (codes, scales, sums) = (take(n * 32, 1)?, take(n, 4)?, take(n * 2, 4)?);
-        Some(SlotPlace { width, rows, values, rounded, codes, scales, sums })
+        Some(SlotPlace {
+            width,
+            rows,
+            values,
+            rounded,
+            codes,
+            scales,
+            sums,
+        })
     }
 }

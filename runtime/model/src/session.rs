@@ -73,7 +73,10 @@ impl core::fmt::Display for SessionError {
                 write!(f, "token {token} is not of the vocabulary of {vocabulary}")
             }
             SessionError::RewindTooFar { to, earliest } => {
-                write!(f, "cannot go back to position {to}, the windows hold {earliest} and later")
+                write!(
+                    f,
+                    "cannot go back to position {to}, the windows hold {earliest} and later"
+                )
             }
             SessionError::Fault(fault) => fault.fmt(f),
         }
@@ -91,12 +94,22 @@ impl From<Fault> for SessionError {
 impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
     /// An empty session. `tokens` holds at least the plan's context, else the context is what it holds.
     pub fn new(backend: B, tokens: T, plan: Plan) -> Core<B, T> {
-        Core { backend, tokens, plan, fed: 0, done: 0, furthest: 0 }
+        Core {
+            backend,
+            tokens,
+            plan,
+            fed: 0,
+            done: 0,
+            furthest: 0,
+        }
     }
 
     /// Positions this session can hold.
     pub fn context(&self) -> usize {
-        self.tokens.as_ref().len().min(self.plan.config.context as usize)
+        self.tokens
+            .as_ref()
+            .len()
+            .min(self.plan.config.context as usize)
     }
 
     /// The plan it was made from.
@@ -142,15 +155,25 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
     /// # Errors
     /// A fault; the session then stands where it stood before.
     pub fn step(&mut self, chunk: usize, stop: Option<&AtomicBool>) -> Result<Step, SessionError> {
-        self.advance(chunk, stop, |last| if last { Wanted::Last } else { Wanted::None })
+        self.advance(
+            chunk,
+            stop,
+            |last| if last { Wanted::Last } else { Wanted::None },
+        )
     }
 
     /// As [`Self::step`], with the logits of every token of the chunk; at most the plan's rows of logits.
     ///
     /// # Errors
     /// A fault; the session then stands where it stood before.
-    pub fn step_all(&mut self, chunk: usize, stop: Option<&AtomicBool>) -> Result<Step, SessionError> {
-        self.advance(chunk.min(self.plan.config.logits as usize), stop, |_| Wanted::All)
+    pub fn step_all(
+        &mut self,
+        chunk: usize,
+        stop: Option<&AtomicBool>,
+    ) -> Result<Step, SessionError> {
+        self.advance(chunk.min(self.plan.config.logits as usize), stop, |_| {
+            Wanted::All
+        })
     }
 
     fn advance(
@@ -159,7 +182,9 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
         stop: Option<&AtomicBool>,
         wanted: impl Fn(bool) -> Wanted,
     ) -> Result<Step, SessionError> {
-        let n = (self.fed - self.done).min(chunk.max(1)).min(self.plan.config.batch as usize);
+        let n = (self.fed - self.done)
+            .min(chunk.max(1))
+            .min(self.plan.config.batch as usize);
         if n == 0 {
             return Ok(Step::Idle);
         }
@@ -168,9 +193,21 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
         // Even a run that fails has overwritten what the rings held so far behind.
         self.furthest = self.furthest.max(end);
         let wanted = wanted(end == self.fed);
-        self.backend.run(&Batch { tokens, start: start as u32, wanted, stop })?;
+        self.backend.run(&Batch {
+            tokens,
+            start: start as u32,
+            wanted,
+            stop,
+        })?;
         self.done = end;
-        Ok(if end == self.fed { Step::Ready } else { Step::More { done: end, fed: self.fed } })
+        Ok(if end == self.fed {
+            Step::Ready
+        } else {
+            Step::More {
+                done: end,
+                fed: self.fed,
+            }
+        })
     }
 
     /// Row `row` of the last step's logits: row 0 after [`Step::Ready`].
@@ -180,7 +217,12 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
 
     /// The earliest position that [`Self::rewind`] can go back to.
     pub fn earliest(&self) -> usize {
-        if self.plan.ring { self.furthest.saturating_sub(self.plan.config.rewind as usize) } else { 0 }
+        if self.plan.ring {
+            self.furthest
+                .saturating_sub(self.plan.config.rewind as usize)
+        } else {
+            0
+        }
     }
 
     /// Forgets all tokens from `position` on. Going back to 0 always works.
@@ -190,7 +232,10 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
     pub fn rewind(&mut self, position: usize) -> Result<(), SessionError> {
         let earliest = self.earliest();
         if position != 0 && position < earliest.min(self.fed) {
-            return Err(SessionError::RewindTooFar { to: position, earliest });
+            return Err(SessionError::RewindTooFar {
+                to: position,
+                earliest,
+            });
         }
         if position == 0 {
             self.furthest = 0;

@@ -82,7 +82,11 @@ pub struct SpecError {
 
 impl core::fmt::Display for SpecError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "spec section: {} out of range at byte {}", self.field, self.offset)
+        write!(
+            f,
+            "spec section: {} out of range at byte {}",
+            self.field, self.offset
+        )
     }
 }
 
@@ -106,7 +110,10 @@ impl Spec {
     /// # Errors
     /// A field that is missing or out of range.
     pub fn parse(section: &[u8]) -> Result<Spec, SpecError> {
-        let r = Record { bytes: section, base: 0 };
+        let r = Record {
+            bytes: section,
+            base: 0,
+        };
         r.equal("record size", 0, SPEC_BYTES as u32)?;
         r.equal("layer record size", 4, LAYER_BYTES as u32)?;
         let spec = Spec {
@@ -162,7 +169,10 @@ impl LayerSpec {
     /// # Errors
     /// A field that is missing or out of range.
     pub fn parse(section: &[u8], layer: u32) -> Result<LayerSpec, SpecError> {
-        let r = Record { bytes: section, base: SPEC_BYTES + layer as usize * LAYER_BYTES };
+        let r = Record {
+            bytes: section,
+            base: SPEC_BYTES + layer as usize * LAYER_BYTES,
+        };
         let spec = LayerSpec {
             heads: r.count("heads", 0, MAX_WIDTH)?,
             kv_heads: r.count("kv heads", 4, MAX_WIDTH)?,
@@ -180,10 +190,15 @@ impl LayerSpec {
         if spec.rope > 1 {
             return Err(r.error("rope table", 20));
         }
-        if spec.heads % spec.kv_heads != 0 {
+        if !spec.heads.is_multiple_of(spec.kv_heads) {
             return Err(r.error("kv heads", 4));
         }
-        if spec.head_width % 2 != 0 || spec.heads.checked_mul(spec.head_width).is_none_or(|w| w > MAX_WIDTH) {
+        if !spec.head_width.is_multiple_of(2)
+            || spec
+                .heads
+                .checked_mul(spec.head_width)
+                .is_none_or(|w| w > MAX_WIDTH)
+        {
             return Err(r.error("head width", 8));
         }
         r.equal("reserved field", 32, 0)?;
@@ -222,12 +237,19 @@ struct Record<'a> {
 
 impl Record<'_> {
     fn error(&self, field: &'static str, at: usize) -> SpecError {
-        SpecError { field, offset: self.base + at }
+        SpecError {
+            field,
+            offset: self.base + at,
+        }
     }
 
     fn u32(&self, field: &'static str, at: usize) -> Result<u32, SpecError> {
         let start = self.base.checked_add(at).ok_or(self.error(field, 0))?;
-        let bytes = self.bytes.get(start..).and_then(|b| b.first_chunk::<4>()).ok_or(self.error(field, at))?;
+        let bytes = self
+            .bytes
+            .get(start..)
+            .and_then(|b| b.first_chunk::<4>())
+            .ok_or(self.error(field, at))?;
         Ok(u32::from_le_bytes(*bytes))
     }
 
@@ -239,12 +261,20 @@ impl Record<'_> {
     }
 
     fn equal(&self, field: &'static str, at: usize, want: u32) -> Result<(), SpecError> {
-        if self.u32(field, at)? == want { Ok(()) } else { Err(self.error(field, at)) }
+        if self.u32(field, at)? == want {
+            Ok(())
+        } else {
+            Err(self.error(field, at))
+        }
     }
 
     fn finite(&self, field: &'static str, at: usize) -> Result<f32, SpecError> {
         let value = f32::from_bits(self.u32(field, at)?);
-        if value.is_finite() { Ok(value) } else { Err(self.error(field, at)) }
+        if value.is_finite() {
+            Ok(value)
+        } else {
+            Err(self.error(field, at))
+        }
     }
 
     fn cap(&self, field: &'static str, at: usize) -> Result<Option<f32>, SpecError> {

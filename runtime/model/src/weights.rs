@@ -160,7 +160,12 @@ impl Matrix {
 
     /// Decodes row `index` to plain numbers.
     pub fn row(&self, file: &[u8], index: usize, out: &mut [f32]) {
-        self.format.row(self.panel(file, index / self.panel_rows), self.panel_rows, index % self.panel_rows, out);
+        self.format.row(
+            self.panel(file, index / self.panel_rows),
+            self.panel_rows,
+            index % self.panel_rows,
+            out,
+        );
     }
 
     /// Element `index` of a vector: a plain matrix of one row.
