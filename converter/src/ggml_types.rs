@@ -2,6 +2,9 @@
 
 use half::{bf16, f16};
 
+/// Turns the bytes of one block into its numbers.
+pub type Decode = fn(&[u8], &mut [f32]);
+
 /// One way of storing the elements of a tensor.
 #[derive(Debug)]
 pub struct GgmlType {
@@ -14,7 +17,7 @@ pub struct GgmlType {
     /// Bytes of one block.
     pub bytes: usize,
     /// Decodes one block of `bytes` bytes into `block` numbers; `None` where the type is only sized.
-    pub decode: Option<fn(&[u8], &mut [f32])>,
+    pub decode: Option<Decode>,
 }
 
 impl PartialEq for GgmlType {
@@ -153,7 +156,7 @@ const fn typed(
     name: &'static str,
     block: usize,
     bytes: usize,
-    decode: fn(&[u8], &mut [f32]),
+    decode: Decode,
 ) -> GgmlType {
     GgmlType {
         id,

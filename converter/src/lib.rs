@@ -1,7 +1,16 @@
 //! Reads checkpoints as others publish them, and writes them as one `.ink` file.
 
+pub mod arch;
+pub mod config;
 pub mod error;
 pub mod ggml_types;
 pub mod gguf;
+pub mod hf;
+mod json;
+pub mod llama2c;
+pub mod safetensors;
+pub mod source;
 
+pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+pub use source::Source;
