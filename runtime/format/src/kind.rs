@@ -16,16 +16,14 @@ pub enum SectionKind {
     Tensors = 2,
     /// Vocabulary, merges and look-up tables.
     Tokenizer = 3,
-    /// Rotary frequencies, f32.
-    InvFreq = 4,
     /// Chat template, Jinja as UTF-8.
-    Template = 5,
+    Template = 4,
     /// Chat template as turn prefixes and suffixes.
-    Turns = 6,
+    Turns = 5,
     /// Token ids that end an answer.
-    Stops = 7,
+    Stops = 6,
     /// The weights.
-    Payload = 8,
+    Payload = 7,
     /// Name, licence, attribution, changes.
     Manifest = 0x100,
     /// Where each tensor comes from and how it was rewritten.
@@ -54,7 +52,6 @@ pub static KINDS: &[Kind] = &[
     row(SectionKind::Spec, "spec"),
     row(SectionKind::Tensors, "tensors"),
     row(SectionKind::Tokenizer, "tokenizer"),
-    row(SectionKind::InvFreq, "inv-freq"),
     row(SectionKind::Template, "template"),
     row(SectionKind::Turns, "turns"),
     row(SectionKind::Stops, "stops"),

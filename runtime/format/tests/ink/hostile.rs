@@ -152,7 +152,7 @@ const CASES: &[Case] = &[
     (Section(SectionKind::Signature), 16, 8, 0, ErrorKind::Length),
     (Section(SectionKind::Tensors), 16, 8, 63, ErrorKind::Table),
     (Section(SectionKind::Payload), 16, 8, 63, ErrorKind::Range),
-    (Section(SectionKind::Payload), 0, 2, 9, ErrorKind::Table),
+    (Section(SectionKind::Payload), 0, 2, 8, ErrorKind::Table),
     (Tensor(0), 0, 4, 1 << 16, ErrorKind::Order),
     (Tensor(3), 0, 2, 0, ErrorKind::Order),
     (Tensor(1), 4, 2, 0xffff, ErrorKind::Format),

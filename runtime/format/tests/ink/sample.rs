@@ -13,7 +13,6 @@ pub(crate) const ROW: usize = 64;
 pub(crate) const SECTIONS: &[(SectionKind, &[u8])] = &[
     (SectionKind::Spec, b"spec"),
     (SectionKind::Tokenizer, b"tokenizer"),
-    (SectionKind::InvFreq, &[0, 0, 128, 63]),
     (SectionKind::Template, b"{{ messages }}"),
     (SectionKind::Turns, b"turns"),
     (SectionKind::Stops, &[2, 0, 0, 0]),
