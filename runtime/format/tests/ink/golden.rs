@@ -1,8 +1,9 @@
 //! Format 1.0, pinned: the committed file is read, and the writer still writes it.
 
 use crate::sample::{self, SECTIONS, sample};
-use inkstone_format::{File, NO_LAYER, SectionKind};
 use core::fmt::Write;
+use inkstone_format::{File, KINDS, NO_LAYER, SectionKind};
+use inkstone_quant::FORMATS;
 
 /// The sample as lines `offset: bytes` in hexadecimal; lines of 16 zeros are left out.
 const V1: &str = include_str!("../data/v1.hex");
@@ -58,6 +59,16 @@ fn bytes_after_the_recorded_length_are_ignored() {
     let len = bytes.len();
     bytes.extend([0xff; 100]);
     assert_eq!(File::parse(&bytes).unwrap().bytes().len(), len);
+}
+
+#[test]
+fn the_spec_lists_every_kind_and_every_format() {
+    let spec = include_str!("../../SPEC.md");
+    let kinds = KINDS.iter().map(|k| (k.kind.id(), k.name));
+    let formats = FORMATS.iter().map(|f| (f.id, f.name));
+    for (id, name) in kinds.chain(formats) {
+        assert!(spec.contains(&format!("\n| {id} | {name} |")), "{name}");
+    }
 }
 
 fn dump(bytes: &[u8]) -> String {
