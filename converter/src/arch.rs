@@ -235,7 +235,7 @@ const INTERNLM2: Arch = Arch {
 };
 
 const HF: Names = Names {
-    prefixes: &["model."],
+    prefixes: &["model.", ""],
     layer: "layers.{}.",
     embedding: "embed_tokens",
     output_norm: "norm",

@@ -8,8 +8,14 @@ pub mod gguf;
 pub mod hf;
 mod json;
 pub mod llama2c;
+pub mod pack;
+pub mod parts;
+pub mod quantize;
+pub mod resolve;
+pub mod rewrite;
 pub mod safetensors;
 pub mod source;
+pub mod tokenizer;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
