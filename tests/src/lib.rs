@@ -1,3 +1,4 @@
-//! What the tests of every crate share: where test data lies, and what happens when it is absent.
+//! What the tests of every crate share: where test data lies, what happens when it is absent, and tiny models.
 
 pub mod needs;
+pub mod tiny;
