@@ -40,13 +40,21 @@ fn run(session: &mut Core<Reference<&[u8]>, Vec<u32>>, tokens: &[u32], chunk: us
 }
 
 fn recipes() -> Vec<Recipe> {
-    let of = |f: &'static Format| Recipe {
-        formats: vec![f],
-        embed: f,
-        width: 256,
-        ffn_width: 256,
-        heads: 16,
-        ..Recipe::default()
+    // K-quants come in blocks of 256.
+    let of = |f: &'static Format| {
+        let (width, heads) = if f.name.ends_with("_K") {
+            (256, 16)
+        } else {
+            (96, 4)
+        };
+        Recipe {
+            formats: vec![f],
+            embed: f,
+            width,
+            ffn_width: width,
+            heads,
+            ..Recipe::default()
+        }
     };
     let windowed = Recipe {
         windows: vec![Some(20), None],
