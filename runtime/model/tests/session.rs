@@ -109,7 +109,7 @@ fn int8_activations_stay_near_the_yardstick() {
         let error: f64 = a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum();
         let size: f64 = b.iter().map(|b| b * b).sum();
         assert!(
-            error <= 1e-3 * size && size > 0.0,
+            error <= 3e-3 * size && size > 0.0,
             "{recipe:?}: {error} of {size}"
         );
     }
