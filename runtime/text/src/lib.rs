@@ -20,6 +20,7 @@ mod section;
 #[cfg(feature = "jinja")]
 pub mod template;
 mod tokenizer;
+pub mod turns;
 mod unicode;
 mod unigram;
 pub mod vocab;

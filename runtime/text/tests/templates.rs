@@ -5,6 +5,7 @@ use std::path::Path;
 
 use inkstone_tests::needs;
 use inkstone_text::template::{Context, DateTime, ErrorKind, render};
+use inkstone_text::turns;
 use libtest_mimic::Failed;
 use serde_json::Value as Json;
 
@@ -31,6 +32,7 @@ fn main() {
             "templates_of_huggingface_js_render_as_in_python",
             end_to_end,
         ),
+        ("turn_tables_write_what_their_templates_write", turn_tables),
         (
             "language_cases_of_huggingface_js_render_as_in_python",
             language,
@@ -120,6 +122,58 @@ fn language(folder: &Path) -> Result<(), Failed> {
 
 fn unreachable(case: &Json) -> bool {
     UNREACHABLE.iter().any(|(name, _)| case["name"] == *name)
+}
+
+/// Templates that have a table of turns.
+const WITH_TABLE: &[&str] = &[
+    "gguf__qwen2.5-coder-0.5b-instruct.jinja",
+    "gguf__smollm2-135m-instruct.jinja",
+    "llama.cpp__ByteDance-Seed-OSS.jinja",
+    "llama.cpp__Cohere2MoE.jinja",
+    "llama.cpp__CohereForAI-c4ai-command-r7b-12-2024-tool_use.jinja",
+    "llama.cpp__GLM-4.7-Flash.jinja",
+    "llama.cpp__GigaChat3.1-10B-A1.8B.jinja",
+    "llama.cpp__Kimi-K2-Instruct.jinja",
+    "llama.cpp__Kimi-K2-Thinking.jinja",
+    "llama.cpp__LFM2-8B-A1B.jinja",
+    "llama.cpp__LFM2.5-8B-A1B.jinja",
+    "llama.cpp__MiniMax-M2.jinja",
+    "llama.cpp__NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use.jinja",
+    "llama.cpp__Qwen-Qwen2.5-7B-Instruct.jinja",
+    "llama.cpp__Qwen-Qwen3-0.6B.jinja",
+    "llama.cpp__Reka-Edge.jinja",
+    "llama.cpp__StepFun3.5-Flash.jinja",
+    "llama.cpp__deepseek-ai-DeepSeek-V3.2.jinja",
+    "llama.cpp__deepseek-ai-DeepSeek-V4-Flash-0731.jinja",
+    "llama.cpp__google-gemma-2-2b-it.jinja",
+    "llama.cpp__google-gemma-4-31B-it-interleaved.jinja",
+    "llama.cpp__llama-cpp-rwkv-world.jinja",
+    "llama.cpp__meetkai-functionary-medium-v3.2.jinja",
+    "llama.cpp__microsoft-Phi-3.5-mini-instruct.jinja",
+    "llama.cpp__openbmb-MiniCPM5-1B.jinja",
+    "llama.cpp__tencent-Hy3.jinja",
+    "llama.cpp__unsloth-Apriel-1.5.jinja",
+];
+
+fn turn_tables(folder: &Path) -> Result<(), Failed> {
+    let mut derived = Vec::new();
+    for entry in fs::read_dir(folder.join("templates"))? {
+        let path = entry?.path();
+        let source = fs::read_to_string(&path)?;
+        if let Some(table) = turns::derive(&source, "<|startoftext|>", "<|endoftext|>") {
+            let bytes = table.to_bytes()?;
+            if turns::Turns::parse(&bytes)? != table {
+                return Err(format!("{path:?}: the table's bytes read differently").into());
+            }
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            derived.push(name.into_owned());
+        }
+    }
+    derived.sort();
+    if derived == WITH_TABLE {
+        return Ok(());
+    }
+    Err(format!("tables were derived for {derived:#?}").into())
 }
 
 /// A context of the materials; what [`Context`] has no field for goes to `extra`.
