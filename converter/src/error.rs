@@ -68,6 +68,13 @@ impl Error {
         self
     }
 
+    /// The same error, about `thing`.
+    #[must_use]
+    pub fn about(mut self, thing: &str) -> Self {
+        self.message = format!("{thing}: {}", self.message);
+        self
+    }
+
     /// The same error, caused by `source`.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {

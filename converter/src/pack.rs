@@ -53,21 +53,35 @@ pub struct Relay {
 
 /// The source types that keep their codes.
 pub static RELAYS: &[Relay] = &[
-    lossless("Q4_0", "Q4_0", |b, row| same(b, 0..2, row, |i| nibble(&b[2..], i))),
-    lossless("Q4_1", "Q4_1", |b, row| same(b, 0..4, row, |i| nibble(&b[4..], i))),
+    lossless("Q4_0", "Q4_0", |b, row| {
+        same(b, 0..2, row, |i| nibble(&b[2..], i))
+    }),
+    lossless("Q4_1", "Q4_1", |b, row| {
+        same(b, 0..4, row, |i| nibble(&b[4..], i))
+    }),
     lossless("Q5_0", "Q5_0", |b, row| {
         same(b, 0..2, row, |i| nibble(&b[6..], i) | bit(&b[2..], i) << 4)
     }),
     lossless("Q5_1", "Q5_1", |b, row| {
         same(b, 0..4, row, |i| nibble(&b[8..], i) | bit(&b[4..], i) << 4)
     }),
-    lossless("Q8_0", "q8", |b, row| same(b, 0..2, row, |i| b[2 + i] ^ 0x80)),
-    lossless("IQ4_NL", "IQ4_NL", |b, row| same(b, 0..2, row, |i| nibble(&b[2..], i))),
-    lossless("Q4_K", "Q4_K", |b, row| same(b, 0..16, row, |i| k_nibble(&b[16..], i))),
-    lossless("Q5_K", "Q5_K", |b, row| {
-        same(b, 0..16, row, |i| k_nibble(&b[48..], i) | (b[16 + i % 32] >> (i / 32) & 1) << 4)
+    lossless("Q8_0", "q8", |b, row| {
+        same(b, 0..2, row, |i| b[2 + i] ^ 0x80)
     }),
-    lossless("Q6_K", "Q6_K", |b, row| same(b, 192..210, row, |i| q6_k_code(b, i))),
+    lossless("IQ4_NL", "IQ4_NL", |b, row| {
+        same(b, 0..2, row, |i| nibble(&b[2..], i))
+    }),
+    lossless("Q4_K", "Q4_K", |b, row| {
+        same(b, 0..16, row, |i| k_nibble(&b[16..], i))
+    }),
+    lossless("Q5_K", "Q5_K", |b, row| {
+        same(b, 0..16, row, |i| {
+            k_nibble(&b[48..], i) | (b[16 + i % 32] >> (i / 32) & 1) << 4
+        })
+    }),
+    lossless("Q6_K", "Q6_K", |b, row| {
+        same(b, 192..210, row, |i| q6_k_code(b, i))
+    }),
     // The same values in a wider format.
     transcoded("Q3_K", "Q6_K", split_q3_k),
     transcoded("MXFP4", "Q5_0", split_mxfp4),
@@ -148,14 +162,13 @@ impl Packer {
     ///
     /// # Errors
     /// The rows fill no whole number of blocks.
-    pub fn new(
-        route: Route,
-        kind: &'static GgmlType,
-        panel: Panel,
-    ) -> Result<Self> {
+    pub fn new(route: Route, kind: &'static GgmlType, panel: Panel) -> Result<Self> {
         if kind.bytes_of(panel.inputs as u64).is_none() {
             let inputs = panel.inputs;
-            return Err(malformed(format!("rows of {inputs} in blocks of {}", kind.block)));
+            return Err(malformed(format!(
+                "rows of {inputs} in blocks of {}",
+                kind.block
+            )));
         }
         Ok(Self {
             route,
@@ -239,7 +252,10 @@ impl Panel {
         let Encoding::Blocks(codes, scales) = self.format.encoding else {
             panic!("{} holds plain numbers", self.format.name);
         };
-        assert_eq!(coded.codes.len().div_ceil(GROUP), self.inputs.div_ceil(GROUP));
+        assert_eq!(
+            coded.codes.len().div_ceil(GROUP),
+            self.inputs.div_ceil(GROUP)
+        );
         scales.put_header(&mut self.bytes, self.height, row, &coded.header);
         let records = coded.records.chunks_exact(scales.record_bytes());
         assert_eq!(records.len(), self.inputs.div_ceil(scales.span));
@@ -389,7 +405,9 @@ mod tests {
     fn blocks(kind: &GgmlType, count: usize) -> Vec<u8> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut byte = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 56) as u8
         };
         let mut bytes: Vec<u8> = (0..count * kind.bytes).map(|_| byte()).collect();
@@ -443,7 +461,12 @@ mod tests {
 
     fn each(mut check: impl FnMut(&'static GgmlType, Vec<f32>, Vec<f32>, Route)) {
         let read = |t: &&&GgmlType| t.decode.is_some();
-        for kind in ggml_types::TYPES.iter().collect::<Vec<_>>().iter().filter(read) {
+        for kind in ggml_types::TYPES
+            .iter()
+            .collect::<Vec<_>>()
+            .iter()
+            .filter(read)
+        {
             let (route, format) = Route::keeping(kind).unwrap();
             for height in [1, 16] {
                 let (expected, out) = round_trip(route, format, kind, height);
@@ -483,7 +506,10 @@ mod tests {
         let kind = ggml_types::by_name("MXFP4").unwrap();
         let (route, format) = Route::keeping(kind).unwrap();
         let panel = Panel::new(format, 1, 32).unwrap();
-        Packer::new(route, kind, panel).unwrap().pack(&block, &[0]).unwrap_err();
+        Packer::new(route, kind, panel)
+            .unwrap()
+            .pack(&block, &[0])
+            .unwrap_err();
     }
 
     #[test]

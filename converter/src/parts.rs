@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use inkstone_format::records::{Part as Share, Pattern, Rewrite};
 use inkstone_model::weights::{
-    DOWN, EMBED, FFN_NORM, FFN_POST_NORM, FINAL_NORM, GATE, HEAD, K, K_BIAS, K_NORM,
-    MIXER_NORM, MIXER_POST_NORM, NO_LAYER, O, O_BIAS, Q, Q_BIAS, Q_NORM, ROLES, ROPE_0, ROPE_1, UP,
-    V, V_BIAS,
+    DOWN, EMBED, FFN_NORM, FFN_POST_NORM, FINAL_NORM, GATE, HEAD, K, K_BIAS, K_NORM, MIXER_NORM,
+    MIXER_POST_NORM, NO_LAYER, O, O_BIAS, Q, Q_BIAS, Q_NORM, ROLES, ROPE_0, ROPE_1, UP, V, V_BIAS,
 };
 
 use crate::arch::{Pairing, Qkv};
@@ -130,9 +129,12 @@ impl<'a> Finder<'a> {
                 .map(|tensor| (*prefix, tensor.matrix().0))
         });
         let expected = weight(names.prefixes[0]);
-        let (prefix, vocabulary) =
-            found.ok_or_else(|| missing(format!("no tensor {expected}")))?;
-        if source.config.vocab.is_some_and(|stated| stated != vocabulary) {
+        let (prefix, vocabulary) = found.ok_or_else(|| missing(format!("no tensor {expected}")))?;
+        if source
+            .config
+            .vocab
+            .is_some_and(|stated| stated != vocabulary)
+        {
             let stated = source.config.vocab;
             let message = format!("{vocabulary} embeddings for a vocabulary of {stated:?}");
             return Err(malformed(message));
@@ -169,7 +171,11 @@ impl<'a> Finder<'a> {
             with: output.clone(),
         });
         let ties = ties.into_iter().collect();
-        self.take(shared(EMBED, self.vocabulary, width, false), embedding, ties)?;
+        self.take(
+            shared(EMBED, self.vocabulary, width, false),
+            embedding,
+            ties,
+        )?;
         let norm = format!("{prefix}{}.weight", names.output_norm);
         self.take(shared(FINAL_NORM, 1, width, true), norm, self.gain())?;
         if !tied {

@@ -21,11 +21,11 @@ pub fn q8(numbers: &[f32], row: &mut CodedRow) {
         let largest = block.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
         let scale = largest / LEVEL_MAX;
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        row.records
-            .extend(f16::from_f32(scale).to_le_bytes());
+        row.records.extend(f16::from_f32(scale).to_le_bytes());
         let codes = block.iter().map(|x| (x * inverse).round() as i8);
         row.codes.extend(codes.map(|code| code as u8 ^ 0x80));
-        row.codes.resize(row.codes.len().next_multiple_of(GROUP), 0x80);
+        row.codes
+            .resize(row.codes.len().next_multiple_of(GROUP), 0x80);
     }
 }
 
@@ -88,7 +88,10 @@ impl Block {
     }
 
     fn best_scale(&self) -> f32 {
-        let largest = self.numbers.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        let largest = self
+            .numbers
+            .iter()
+            .fold(0.0_f32, |most, x| most.max(x.abs()));
         if largest == 0.0 || !largest.is_finite() {
             return 0.0;
         }
@@ -163,7 +166,9 @@ impl Block {
     fn loss(&self, scale: f32) -> f32 {
         let codes = self.codes(scale);
         let error = |i: usize| self.numbers[i] - scale * level(codes[i]);
-        (0..GROUP).map(|i| self.weights[i] * error(i) * error(i)).sum()
+        (0..GROUP)
+            .map(|i| self.weights[i] * error(i) * error(i))
+            .sum()
     }
 
     /// Adds to `Σ w · x · s · level` and `Σ w · (s · level)²`.
@@ -266,7 +271,9 @@ mod tests {
         for i in -5200..5200 {
             let x = i as f32 / 40.0;
             let chosen = (level(nearest(x)) - x).abs();
-            let best = (0..16).map(|c| (level(c) - x).abs()).fold(f32::MAX, f32::min);
+            let best = (0..16)
+                .map(|c| (level(c) - x).abs())
+                .fold(f32::MAX, f32::min);
             assert!(chosen <= best, "{x}");
         }
     }

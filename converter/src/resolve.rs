@@ -97,7 +97,9 @@ fn frequencies(
 ) -> Result<Vec<f32>> {
     let half = config.rope.dims / 2;
     if divisors.is_some_and(|d| d.len() as u64 != half || d.iter().any(|v| !(*v >= 1e-6))) {
-        return Err(unsupported(format!("divisors of {half} rotary frequencies")));
+        return Err(unsupported(format!(
+            "divisors of {half} rotary frequencies"
+        )));
     }
     let frequency = |i: u64| {
         let exponent = -2.0 * i as f64 / config.rope.dims as f64;
@@ -194,7 +196,10 @@ mod tests {
         };
         assert_eq!((global[0], local[0]), (0.125, 1.0));
         assert_eq!((resolved.layers[0].rope, resolved.layers[1].rope), (1, 0));
-        assert_eq!((resolved.layers[0].window, resolved.layers[1].window), (Some(16), None));
+        assert_eq!(
+            (resolved.layers[0].window, resolved.layers[1].window),
+            (Some(16), None)
+        );
     }
 
     #[test]

@@ -30,10 +30,12 @@ pub fn apply(rewrites: &[Rewrite], rows: u64) -> Result<Rewritten> {
             reorder => {
                 let order = order(reorder, result.rows.len() as u64);
                 let pick = |at: u64| result.rows.get(usize::try_from(at).ok()?).copied();
-                let picked: Option<Vec<u32>> =
-                    order.and_then(|order| order.map(pick).collect());
+                let picked: Option<Vec<u32>> = order.and_then(|order| order.map(pick).collect());
                 result.rows = picked.ok_or_else(|| {
-                    malformed(format!("{reorder:?} does not fit {} rows", result.rows.len()))
+                    malformed(format!(
+                        "{reorder:?} does not fit {} rows",
+                        result.rows.len()
+                    ))
                 })?;
             }
         }
@@ -128,8 +130,23 @@ mod tests {
         let split = Rewrite::SplitRows { first: 2, rows: 3 };
         let again = Rewrite::SplitRows { first: 1, rows: 1 };
         let both = apply(&[split.clone(), again, Rewrite::AddOne], 6).unwrap();
-        assert_eq!(both, Rewritten { rows: vec![3], add: 1.0 });
+        assert_eq!(
+            both,
+            Rewritten {
+                rows: vec![3],
+                add: 1.0
+            }
+        );
         assert_eq!(rows(split, 4), None);
-        assert_eq!(rows(Rewrite::SplitRows { first: u64::MAX, rows: 2 }, 4), None);
+        assert_eq!(
+            rows(
+                Rewrite::SplitRows {
+                    first: u64::MAX,
+                    rows: 2
+                },
+                4
+            ),
+            None
+        );
     }
 }
