@@ -1,0 +1,9 @@
+#!/bin/bash
+# qemu-aarch64.sh: the hashes of logits, computed by an emulated 64-bit Arm, are those this machine computes.
+set -eu
+cd "$(dirname "$0")/.."
+dir=${CARGO_TARGET_DIR:-target}/cross
+scripts/setup-cross.sh "$dir"
+. "$dir/cross.env"
+export CARGO_TARGET_DIR=$dir/target
+cargo test --quiet --release $CROSS_STD --target aarch64-unknown-linux-gnu --package inkstone-tests --test hashes
