@@ -85,10 +85,12 @@ impl Traits {
     pub const TRIMS_USER: Self = Self(1 << 3);
     /// White space around an assistant's content is dropped.
     pub const TRIMS_ASSISTANT: Self = Self(1 << 4);
-    /// An assistant's content up to and with its last `</think>`, and the line breaks after it, is dropped.
+    /// An assistant's content up to and with its last `</think>` is dropped.
     pub const DROPS_THINKING: Self = Self(1 << 5);
-
-    const ALL: u8 = (1 << 6) - 1;
+    /// Line breaks at the beginning of what remains when thinking was dropped are dropped too.
+    pub const DROPS_BREAKS_AFTER_THINKING: Self = Self(1 << 6);
+    /// Line breaks at the beginning of an assistant's content are dropped.
+    pub const DROPS_LEADING_BREAKS: Self = Self(1 << 7);
 
     /// Whether all of `other` are among these.
     #[must_use]
@@ -109,7 +111,7 @@ impl Traits {
 pub enum TurnsError {
     /// The bytes are of another version of the table.
     Version,
-    /// The bytes end early, go on after the end, or hold unknown flags.
+    /// The bytes end early or go on after the end.
     Malformed,
     /// Text number `.0` of the table is not UTF-8.
     Text(usize),
@@ -145,9 +147,6 @@ impl<'a> Turns<'a> {
             .ok_or(TurnsError::Malformed)?;
         if header[0] != VERSION {
             return Err(TurnsError::Version);
-        }
-        if header[1] & !Traits::ALL != 0 {
-            return Err(TurnsError::Malformed);
         }
         let mut turns = Self {
             traits: Traits(header[1]),
@@ -276,16 +275,30 @@ impl<'a> Turns<'a> {
         Ok(())
     }
 
-    /// What of a turn's content is shown.
-    fn content<'t>(&self, turn: &Turn<'t>) -> &'t str {
+    /// What of an assistant's content is shown, but for white space around it.
+    fn answer<'t>(&self, content: &'t str) -> &'t str {
         const THOUGHT: &str = "</think>";
-        let mut content = turn.content;
-        if turn.role == Role::Assistant
-            && self.traits.has(Traits::DROPS_THINKING)
+        let mut answer = content;
+        if self.traits.has(Traits::DROPS_THINKING)
             && let Some(at) = content.rfind(THOUGHT)
         {
-            content = content[at + THOUGHT.len()..].trim_start_matches('\n');
+            answer = &content[at + THOUGHT.len()..];
+            if self.traits.has(Traits::DROPS_BREAKS_AFTER_THINKING) {
+                answer = answer.trim_start_matches('\n');
+            }
         }
+        if self.traits.has(Traits::DROPS_LEADING_BREAKS) {
+            answer = answer.trim_start_matches('\n');
+        }
+        answer
+    }
+
+    /// What of a turn's content is shown.
+    fn content<'t>(&self, turn: &Turn<'t>) -> &'t str {
+        let content = match turn.role {
+            Role::Assistant => self.answer(turn.content),
+            _ => turn.content,
+        };
         let trims = match turn.role {
             Role::System => Traits::TRIMS_SYSTEM,
             Role::User => Traits::TRIMS_USER,
@@ -337,7 +350,7 @@ impl fmt::Display for TurnsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version => write!(f, "turn table is of another version than {VERSION}"),
-            Self::Malformed => write!(f, "turn table has a wrong length or unknown flags"),
+            Self::Malformed => write!(f, "turn table has a wrong length"),
             Self::Text(index) => write!(f, "text {index} of the turn table is not UTF-8"),
             Self::TooLong(index) => write!(
                 f,

@@ -169,24 +169,36 @@ const fn conversation_of_markers() -> [Turn<'static>; 4] {
 
 /// `turns` with the traits that the template shows, if all conversations agree then.
 fn with_traits(jinja: &Jinja<'_>, mut turns: Turns<'static>) -> Option<Turns<'static>> {
+    const THOUGHTLESS: Traits = Traits::DROPS_THINKING;
+    const UNBROKEN: Traits = THOUGHTLESS.with(Traits::DROPS_BREAKS_AFTER_THINKING);
     let [system, user, assistant, again] = conversation_of_markers();
     let spaced = |turn: Turn<'static>, content| Turn { content, ..turn };
     let with_system = [spaced(system, " \n a \t\n"), user];
     let with_user = [spaced(user, "\n\n  a \n ")];
     let with_assistant = [user, spaced(assistant, " \n a\n\n "), again];
+    let with_breaks = [user, spaced(assistant, "\n\na"), again];
     let with_thought = [user, spaced(assistant, "<think>\na\n</think>\n\nb"), again];
-    let mut trials: Vec<(&[Turn<'_>], Traits)> = alloc::vec![
-        (&with_user, Traits::TRIMS_USER),
-        (&with_assistant, Traits::TRIMS_ASSISTANT),
-        (&with_thought, Traits::DROPS_THINKING),
+    let mut trials: Vec<(&[Turn<'_>], &[Traits])> = alloc::vec![
+        (&with_user, &[Traits::TRIMS_USER]),
+        (&with_assistant, &[Traits::TRIMS_ASSISTANT]),
+        (&with_breaks, &[Traits::DROPS_LEADING_BREAKS]),
+        (&with_thought, &[THOUGHTLESS, UNBROKEN]),
     ];
     if !turns.traits.has(Traits::NO_SYSTEM) {
-        trials.push((&with_system, Traits::TRIMS_SYSTEM));
+        trials.push((&with_system, &[Traits::TRIMS_SYSTEM]));
     }
-    for (conversation, traits) in trials {
-        if !agrees(jinja, &turns, conversation, true) {
-            turns.traits = turns.traits.with(traits);
-        }
+    for (conversation, choices) in trials {
+        let choices = [Traits::default()]
+            .into_iter()
+            .chain(choices.iter().copied());
+        let mut choices = choices.map(|choice| turns.traits.with(choice));
+        turns.traits = choices.find(|&traits| {
+            let changed = Turns {
+                traits,
+                ..turns.clone()
+            };
+            agrees(jinja, &changed, conversation, true)
+        })?;
     }
     verify(jinja, &turns).then_some(turns)
 }
