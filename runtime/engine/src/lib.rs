@@ -1,1 +1,50 @@
-//! placeholder
+//! From a file to text: opens a model, reserves a session, draws tokens.
+//!
+//! A [`Model`] is a mapped `.ink` file, checked once; several processes share its pages. [`Model::plan`] says what a
+//! session will take before it exists, [`Model::session`] reserves it. A [`Session`] takes tokens by
+//! [`feed`](Session::feed) and gives what follows by [`step`](Session::step); a [`Generation`] makes text of it.
+//! Between a session's making and its end nothing is allocated by feeding, stepping and streaming.
+//!
+//! ```no_run
+//! use inkstone_engine::{Generation, Model, Options, Piece, SessionConfig};
+//!
+//! # fn main() -> Result<(), inkstone_engine::Error> {
+//! let model = Model::open("model.ink".as_ref())?;
+//! let mut session = model.session(&SessionConfig::default())?;
+//! session.feed(&model.encode("Tea is"))?;
+//! let mut answer = Generation::new(&model, &Options { limit: Some(100), ..Options::default() })?;
+//! let mut text = Vec::new();
+//! while !matches!(answer.next(&mut session, &mut text)?, Piece::Finished(_)) {}
+//! println!("{}", String::from_utf8_lossy(&text));
+//! # Ok(())
+//! # }
+//! ```
+
+mod arena;
+mod atomic;
+mod cancel;
+mod config;
+pub mod device;
+mod error;
+mod generation;
+pub mod hash;
+mod map;
+mod model;
+mod prompt;
+pub mod sampler;
+mod session;
+mod snapshot;
+
+pub use cancel::Canceller;
+pub use config::{Full, Plan, SessionConfig};
+pub use device::{DEVICES, Device};
+pub use error::{Error, ErrorKind, Result};
+pub use generation::{Finish, Generation, Options, Piece, Stats};
+pub use hash::LogitsHash;
+pub use inkstone_format as format;
+pub use inkstone_model::{Activations, Kv, LayerSpec, Spec, Step, cache::KVS};
+pub use inkstone_text as text;
+pub use map::Map;
+pub use model::Model;
+pub use sampler::{Params, Sampler};
+pub use session::{Event, Mark, Session};

@@ -1,0 +1,96 @@
+//! The one block of memory that a session computes in.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Alignment of what kernels read.
+const ALIGNMENT: usize = 64;
+
+/// Zeroed bytes at a multiple of 64 that stay where they are.
+pub(crate) struct Arena {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Arena {
+    /// Reserves `len` bytes and writes to all of them, so that every page is there before the first step.
+    pub(crate) fn new(len: usize) -> Result<Arena> {
+        let mut bytes = Vec::new();
+        let padded = len
+            .checked_add(ALIGNMENT - 1)
+            .ok_or_else(|| too_much(len))?;
+        if available().is_some_and(|available| padded as u64 > available) {
+            return Err(too_much(len));
+        }
+        bytes.try_reserve_exact(padded).map_err(|_| too_much(len))?;
+        bytes.resize(padded, 0);
+        let start = bytes.as_ptr().align_offset(ALIGNMENT);
+        if start >= ALIGNMENT {
+            return Err(too_much(len));
+        }
+        Ok(Arena { bytes, start, len })
+    }
+}
+
+impl AsMut<[u8]> for Arena {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..][..self.len]
+    }
+}
+
+impl AsRef<[u8]> for Arena {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[self.start..][..self.len]
+    }
+}
+
+fn too_much(len: usize) -> Error {
+    let mib = len.div_ceil(1 << 20);
+    let free = available().map_or(String::new(), |free| {
+        format!(", {} MiB are free", free >> 20)
+    });
+    let text = format!("the session needs {mib} MiB of memory{free}; choose a smaller context");
+    Error::text(ErrorKind::OutOfMemory, text)
+}
+
+/// Bytes that can be had without swapping, where the system tells: it grants more than it has and kills later.
+#[cfg(target_os = "linux")]
+fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Unknown elsewhere: the allocator's answer decides.
+#[cfg(not(target_os = "linux"))]
+fn available() -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arena_is_aligned_zero_and_as_long_as_asked() {
+        for len in [0, 1, 64, 1000, 1 << 20] {
+            let mut arena = Arena::new(len).unwrap();
+            let bytes = arena.as_mut();
+            assert_eq!((bytes.len(), bytes.as_ptr().align_offset(64)), (len, 0));
+            assert!(bytes.iter().all(|&b| b == 0));
+        }
+    }
+
+    #[test]
+    fn more_memory_than_there_is_is_a_typed_error() {
+        for len in [usize::MAX, isize::MAX as usize, 1 << 50] {
+            assert_eq!(
+                Arena::new(len).err().map(|e| e.kind()),
+                Some(ErrorKind::OutOfMemory)
+            );
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a session is asked to be, and what it will take.
+
+use inkstone_model::{Activations, Config, Kv, Memory};
+
+use crate::device::{self, Device};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Model;
+
+/// The context where nothing is asked for.
+const CONTEXT: u32 = 4096;
+
+/// What a session is asked to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Name of a row of [`DEVICES`](crate::DEVICES).
+    pub device: String,
+    /// Positions; `None` is what the model was trained for, at most 4096.
+    pub context: Option<u32>,
+    /// Workers; `None` is one for each processor that this process may use.
+    pub threads: Option<u32>,
+    /// Tokens of a prompt that are run at once; progress is told and cancelling is possible in between, too.
+    pub batch: u32,
+    /// Rows of logits kept by [`Session::advance_all`](crate::Session::advance_all); at most `batch`.
+    pub logits: u32,
+    /// Positions that a session can always go back.
+    pub rewind: u32,
+    /// Stored form of keys and values.
+    pub kv: Kv,
+    /// What integer weights are multiplied with.
+    pub activations: Activations,
+    /// Name of an instruction set of the device; `None` is what `INKSTONE_ISA` says, or else the best.
+    pub isa: Option<String>,
+    /// What happens when the context is full.
+    pub full: Full,
+}
+
+/// What happens when the context is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Full {
+    /// [`ErrorKind::ContextFull`](crate::ErrorKind::ContextFull).
+    #[default]
+    Error,
+    /// The first `keep` tokens stay, of the others the older half goes, and what stays is computed again.
+    Shift {
+        /// Tokens at the beginning that always stay.
+        keep: u32,
+    },
+}
+
+impl Default for SessionConfig {
+    fn default() -> SessionConfig {
+        SessionConfig {
+            device: device::DEVICES[0].name.to_owned(),
+            context: None,
+            threads: None,
+            batch: 128,
+            logits: 1,
+            rewind: 64,
+            kv: Kv::default(),
+            activations: Activations::default(),
+            isa: None,
+            full: Full::Error,
+        }
+    }
+}
+
+/// What a session will take, exactly, before it exists.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// What it was made for, every choice made; `rewind` is one more than asked.
+    pub config: Config,
+    /// Bytes of the file, mapped and shared with other processes.
+    pub mapped: u64,
+    /// Of these, the weights.
+    pub weights: u64,
+    /// The arena by purpose.
+    pub memory: Memory,
+    /// Bytes for the tokens of the context.
+    pub tokens: u64,
+    /// Bytes for choosing tokens.
+    pub sampler: u64,
+    /// Bytes for the list of operations.
+    pub operations: u64,
+    pub(crate) layout: inkstone_model::Plan,
+    pub(crate) device: &'static Device,
+}
+
+impl Plan {
+    /// Bytes that the session reserves; what is mapped is not among them.
+    pub fn reserved(&self) -> u64 {
+        self.rows().iter().skip(1).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Every purpose and its bytes; the mapped file first.
+    pub fn rows(&self) -> [(&'static str, u64); 8] {
+        let memory = &self.memory;
+        [
+            ("file, mapped", self.mapped),
+            ("keys and values", memory.kv as u64),
+            ("activations", memory.slots as u64),
+            ("logits", memory.logits as u64),
+            ("scratch", memory.scratch as u64),
+            ("tokens", self.tokens),
+            ("sampler", self.sampler),
+            ("operations", self.operations),
+        ]
+    }
+}
+
+impl Model {
+    /// What a session of this configuration will take; nothing is reserved.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a parameter out of range, [`ErrorKind::Unsupported`] for a device that is not there.
+    pub fn plan(&self, config: &SessionConfig) -> Result<Plan> {
+        let device = device::find(&config.device)?;
+        let view = self.view();
+        let spec = self.spec();
+        let context = config.context.unwrap_or(spec.context.min(CONTEXT));
+        let resolved = Config {
+            context,
+            batch: config.batch.min(context),
+            logits: config.logits,
+            threads: config.threads.unwrap_or_else(device::processors),
+            // One more, so that the last token before the place gone back to can be run again for its logits.
+            rewind: config.rewind.saturating_add(1),
+            kv: config.kv,
+            activations: config.activations,
+        };
+        check_keep(config.full, context)?;
+        let layout = inkstone_model::Plan::new(&view, resolved)?;
+        let weights = view.file().tensors().map(|tensor| tensor.bytes).sum();
+        let (context, vocabulary) = (u64::from(context), u64::from(spec.vocabulary));
+        let operation = size_of::<inkstone_model::Op>() as u64;
+        Ok(Plan {
+            config: resolved,
+            mapped: self.mapped(),
+            weights,
+            memory: layout.memory,
+            // The tokens, and room to put them together again.
+            tokens: context * 8,
+            sampler: vocabulary * 12 + context * 16,
+            operations: layout.ops(&view).count() as u64 * operation,
+            layout,
+            device,
+        })
+    }
+}
+
+fn check_keep(full: Full, context: u32) -> Result<()> {
+    match full {
+        Full::Shift { keep } if keep > context / 2 => {
+            let text =
+                format!("{keep} tokens to keep are more than half of the context of {context}");
+            Err(Error::text(ErrorKind::Invalid, text))
+        }
+        _ => Ok(()),
+    }
+}

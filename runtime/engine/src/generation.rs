@@ -1,0 +1,282 @@
+//! Text from a session, piece by piece.
+
+use core::fmt;
+use std::time::{Duration, Instant};
+
+use inkstone_text::Detokenizer;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Model;
+use crate::sampler::Stops;
+use crate::session::{Event, Session};
+
+/// How an answer is made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Most tokens of the answer; `None` for no limit but the context's.
+    pub limit: Option<u32>,
+    /// Texts that end the answer and do not belong to it.
+    pub stops: Vec<String>,
+    /// Tokens that end the answer, beside the model's own.
+    pub stop_ids: Vec<u32>,
+    /// Goes on behind the model's own stop tokens: for measuring.
+    pub ignore_stops: bool,
+    /// Shows the names of control tokens.
+    pub show_special: bool,
+}
+
+/// An answer as it comes. Allocates nothing after [`Generation::new`]; what it writes to is the caller's.
+pub struct Generation<'m> {
+    detokenizer: Detokenizer<'m>,
+    stops: Stops,
+    limit: u32,
+    ignore_stops: bool,
+    finish: Option<Finish>,
+    clock: Clock,
+}
+
+/// What a call came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// A chunk of what was fed has been run.
+    Prompt {
+        /// Tokens run.
+        done: u32,
+        /// Tokens in the sequence.
+        total: u32,
+    },
+    /// A token was drawn; its text, as far as it is certain, was appended.
+    Token(u32),
+    /// The context was full and this many tokens were dropped.
+    Shifted {
+        /// Tokens dropped.
+        dropped: u32,
+    },
+    /// The answer is over, its last text was appended.
+    Finished(Finish),
+}
+
+/// Why an answer is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// This stop token was drawn.
+    Stop(u32),
+    /// The text of this index of [`Options::stops`] was met.
+    StopText(usize),
+    /// [`Options::limit`] was reached.
+    Limit,
+    /// The context is full.
+    ContextFull,
+    /// It was cancelled.
+    Cancelled,
+    /// Nothing had been fed.
+    Idle,
+}
+
+/// What an answer took.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Stats {
+    /// Tokens run before the first was drawn.
+    pub prompt_tokens: u32,
+    /// Tokens drawn, a stop token included.
+    pub tokens: u32,
+    /// From the first call until the first token was drawn; zero where none was.
+    pub first: Duration,
+    /// From the first token until the last.
+    pub rest: Duration,
+}
+
+impl Stats {
+    /// Prompt tokens a second.
+    pub fn prompt_rate(&self) -> f64 {
+        rate(self.prompt_tokens, self.first)
+    }
+
+    /// Tokens a second, the first one aside.
+    pub fn token_rate(&self) -> f64 {
+        rate(self.tokens.saturating_sub(1), self.rest)
+    }
+}
+
+fn rate(tokens: u32, time: Duration) -> f64 {
+    if time.is_zero() {
+        0.0
+    } else {
+        f64::from(tokens) / time.as_secs_f64()
+    }
+}
+
+impl<'m> Generation<'m> {
+    /// An answer by a session of `model` whose prompt has been fed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a stop text that is empty or too long, or too many.
+    pub fn new(model: &'m Model, options: &Options) -> Result<Generation<'m>> {
+        let detokenizer = Detokenizer::continuing(model.tokenizer());
+        Ok(Generation {
+            detokenizer: if options.show_special {
+                detokenizer.showing_special()
+            } else {
+                detokenizer
+            },
+            stops: Stops::new(&options.stop_ids, &options.stops)?,
+            limit: options.limit.unwrap_or(u32::MAX),
+            ignore_stops: options.ignore_stops,
+            finish: None,
+            clock: Clock::default(),
+        })
+    }
+
+    /// One step of the session; text that is certain is appended to `out`, in whole characters of UTF-8.
+    ///
+    /// After [`Piece::Finished`] every call says the same again.
+    ///
+    /// # Errors
+    /// As [`Session::step`], but for those that are a [`Finish`].
+    pub fn next(&mut self, session: &mut Session, out: &mut Vec<u8>) -> Result<Piece> {
+        if let Some(finish) = self.finish {
+            return Ok(Piece::Finished(finish));
+        }
+        if self.clock.stats.tokens >= self.limit {
+            return Ok(self.end(Finish::Limit, out));
+        }
+        let done = session.done();
+        self.clock.start(done);
+        let event = match session.step() {
+            Ok(event) => event,
+            Err(error) => return self.failed(error, out),
+        };
+        Ok(match event {
+            Event::Idle => self.end(Finish::Idle, out),
+            Event::Progress { done, total } => Piece::Prompt { done, total },
+            Event::Shifted { dropped } => Piece::Shifted { dropped },
+            Event::Token(token) => self.token(session, token, out),
+            Event::Stop(token) if self.ignore_stops => {
+                session.go_on();
+                self.token(session, token, out)
+            }
+            Event::Stop(token) => {
+                self.clock.drawn(session.done());
+                self.end(Finish::Stop(token), out)
+            }
+        })
+    }
+
+    /// Calls [`Self::next`] until the answer is over.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish(&mut self, session: &mut Session, out: &mut Vec<u8>) -> Result<Finish> {
+        loop {
+            if let Piece::Finished(finish) = self.next(session, out)? {
+                return Ok(finish);
+            }
+        }
+    }
+
+    /// What it took so far.
+    pub fn stats(&self) -> Stats {
+        self.clock.stats
+    }
+
+    fn token(&mut self, session: &Session, token: u32, out: &mut Vec<u8>) -> Piece {
+        self.clock.drawn(session.done());
+        if self.stops.is_stop_id(token) {
+            return self.end(Finish::Stop(token), out);
+        }
+        let mut sink = Sink {
+            stops: &mut self.stops,
+            out,
+            met: None,
+        };
+        let written = self.detokenizer.push(token, &mut sink);
+        let met = sink.met;
+        // The sink fails only to end early once a stop text was met.
+        debug_assert!(written.is_ok() || met.is_some());
+        match met {
+            Some(index) => self.over(Finish::StopText(index)),
+            None => Piece::Token(token),
+        }
+    }
+
+    fn failed(&mut self, error: Error, out: &mut Vec<u8>) -> Result<Piece> {
+        match error.kind() {
+            ErrorKind::ContextFull => Ok(self.end(Finish::ContextFull, out)),
+            ErrorKind::Cancelled => Ok(self.end(Finish::Cancelled, out)),
+            _ => Err(error),
+        }
+    }
+
+    /// Ends the answer with what was held back: an incomplete character, a beginning of a stop text.
+    fn end(&mut self, finish: Finish, out: &mut Vec<u8>) -> Piece {
+        let mut sink = Sink {
+            stops: &mut self.stops,
+            out,
+            met: None,
+        };
+        let _ = self.detokenizer.finish(&mut sink);
+        match sink.met {
+            Some(index) => self.over(Finish::StopText(index)),
+            None => {
+                self.stops.finish(|bytes| out.extend_from_slice(bytes));
+                self.over(finish)
+            }
+        }
+    }
+
+    fn over(&mut self, finish: Finish) -> Piece {
+        self.finish = Some(finish);
+        Piece::Finished(finish)
+    }
+}
+
+/// Passes text on as far as no stop text can begin in it.
+struct Sink<'a> {
+    stops: &'a mut Stops,
+    out: &'a mut Vec<u8>,
+    met: Option<usize>,
+}
+
+impl fmt::Write for Sink<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.met.is_none() {
+            self.met = self
+                .stops
+                .push(text.as_bytes(), |bytes| self.out.extend_from_slice(bytes));
+        }
+        if self.met.is_some() {
+            Err(fmt::Error)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Times what happens.
+#[derive(Default)]
+struct Clock {
+    stats: Stats,
+    /// When the first call came, and what had been run by then.
+    started: Option<(Instant, u32)>,
+    first: Option<Instant>,
+}
+
+impl Clock {
+    fn start(&mut self, done: u32) {
+        self.started.get_or_insert_with(|| (Instant::now(), done));
+    }
+
+    fn drawn(&mut self, done: u32) {
+        let now = Instant::now();
+        self.stats.tokens += 1;
+        let Some((started, before)) = self.started else {
+            return;
+        };
+        let first = *self.first.get_or_insert_with(|| {
+            self.stats.prompt_tokens = done.saturating_sub(before);
+            self.stats.first = now - started;
+            now
+        });
+        self.stats.rest = now - first;
+    }
+}

@@ -1,0 +1,258 @@
+//! An `.ink` file, opened: mapped, checked once, shared.
+
+use core::ops::Range;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use inkstone_format::records::{self, Manifest, Provenance, Record};
+use inkstone_format::{ErrorKind as FormatError, File, SectionKind};
+use inkstone_model::{LayerSpec, ModelError, Spec};
+use inkstone_text::Tokenizer;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::map::Map;
+
+/// A model that is ready to use; clones share it.
+#[derive(Clone)]
+pub struct Model(Arc<Inner>);
+
+struct Inner {
+    map: Map,
+    path: PathBuf,
+    id: [u8; 32],
+    spec: Spec,
+    layers: Vec<LayerSpec>,
+    tokenizer: Range<usize>,
+    stops: Vec<u32>,
+}
+
+/// The bytes of a model's file, kept mapped by whoever computes with them.
+#[derive(Clone)]
+pub(crate) struct Bytes(Model);
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self.0.0.map.as_ref()
+    }
+}
+
+impl Model {
+    /// Maps a file and checks its tables; no weight is read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::NotAModel`], [`ErrorKind::Damaged`], [`ErrorKind::Unsupported`] or
+    /// [`ErrorKind::Io`].
+    pub fn open(path: &Path) -> Result<Model> {
+        let map = Map::open(path).map_err(|e| unreadable(path, e))?;
+        let file = File::parse(map.as_ref()).map_err(|e| refused(path, e))?;
+        let model = inkstone_model::Model::new(file).map_err(|e| unfit(path, e))?;
+        let damaged =
+            |what: &str| Error::text(ErrorKind::Damaged, format!("{}: {what}", path.display()));
+        let section = file.section(SectionKind::Tokenizer);
+        let section = section.ok_or_else(|| damaged("the file has no tokenizer"))?;
+        let tokenizer = Tokenizer::parse(section).map_err(|e| damaged(&e.to_string()).caused(e))?;
+        let spec = model.spec();
+        if tokenizer.len() > spec.vocabulary as usize {
+            return Err(damaged("the tokenizer has more tokens than the model"));
+        }
+        let start = section.as_ptr().addr() - map.as_ref().as_ptr().addr();
+        let stops = stops(&file, spec.vocabulary)
+            .ok_or_else(|| damaged("the stop tokens are not of the vocabulary"))?;
+        let inner = Inner {
+            id: file.id(),
+            spec,
+            layers: (0..spec.layers)
+                .map(|layer| model.layer_spec(layer))
+                .collect(),
+            tokenizer: start..start + section.len(),
+            stops,
+            path: path.to_path_buf(),
+            map,
+        };
+        Ok(Model(Arc::new(inner)))
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// The name in the manifest, or else that of the file.
+    pub fn name(&self) -> String {
+        let manifest = self
+            .manifest()
+            .ok()
+            .flatten()
+            .filter(|m| !m.name.is_empty());
+        let stem = || {
+            self.path()
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        manifest.map_or_else(stem, |m| m.name)
+    }
+
+    /// Names what the model computes: BLAKE3 over the rows of the file's sections that matter.
+    pub fn id(&self) -> [u8; 32] {
+        self.0.id
+    }
+
+    /// The model's numbers.
+    pub fn spec(&self) -> &Spec {
+        &self.0.spec
+    }
+
+    /// The numbers of each layer.
+    pub fn layers(&self) -> &[LayerSpec] {
+        &self.0.layers
+    }
+
+    /// The file's sections and tensors.
+    pub fn file(&self) -> File<'_> {
+        File::parse(self.0.map.as_ref()).expect("`open` has parsed the same bytes")
+    }
+
+    /// Text to tokens and back.
+    pub fn tokenizer(&self) -> Tokenizer<'_> {
+        let section = &self.0.map.as_ref()[self.0.tokenizer.clone()];
+        Tokenizer::parse(section).expect("`open` has parsed the same bytes")
+    }
+
+    /// The tokens that end an answer.
+    pub fn stops(&self) -> &[u32] {
+        &self.0.stops
+    }
+
+    /// What the model is and under which terms it stands; `None` where the file does not say.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`], or [`ErrorKind::Unsupported`] for a record of a later version.
+    pub fn manifest(&self) -> Result<Option<Manifest>> {
+        self.record(SectionKind::Manifest)
+    }
+
+    /// How the file was made; `None` where it does not say.
+    ///
+    /// # Errors
+    /// As [`Self::manifest`].
+    pub fn provenance(&self) -> Result<Option<Provenance>> {
+        self.record(SectionKind::Provenance)
+    }
+
+    /// The chat template, Jinja.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] for one that is not UTF-8.
+    pub fn template(&self) -> Result<Option<&str>> {
+        let Some(bytes) = self.file().section(SectionKind::Template) else {
+            return Ok(None);
+        };
+        let text = core::str::from_utf8(bytes);
+        text.map(Some)
+            .map_err(|e| self.damaged("the chat template is not UTF-8").caused(e))
+    }
+
+    /// Whether the model knows conversations: a base model does not.
+    pub fn has_template(&self) -> bool {
+        self.file().section(SectionKind::Template).is_some()
+    }
+
+    /// The chat template as turn prefixes and suffixes, for devices without Jinja.
+    pub fn turns(&self) -> Option<&[u8]> {
+        self.file().section(SectionKind::Turns)
+    }
+
+    /// Reads the whole file and compares its hashes; `progress` hears of `done` of `total` bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`], with the place.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.file()
+            .verify(progress)
+            .map_err(|e| refused(self.path(), e))
+    }
+
+    pub(crate) fn view(&self) -> inkstone_model::Model<'_> {
+        inkstone_model::Model::new(self.file()).expect("`open` has checked the same bytes")
+    }
+
+    pub(crate) fn bytes(&self) -> Bytes {
+        Bytes(self.clone())
+    }
+
+    pub(crate) fn mapped(&self) -> u64 {
+        self.0.map.as_ref().len() as u64
+    }
+
+    fn record<R: Record>(&self, kind: SectionKind) -> Result<Option<R>> {
+        let Some(bytes) = self.file().section(kind) else {
+            return Ok(None);
+        };
+        let decoded = records::decode(bytes).map_err(|e| {
+            let kind = match e {
+                records::RecordError::Version(_) => ErrorKind::Unsupported,
+                _ => ErrorKind::Damaged,
+            };
+            Error::text(kind, format!("{}: {e}", self.path().display())).caused(e)
+        });
+        decoded.map(Some)
+    }
+
+    fn damaged(&self, what: &str) -> Error {
+        Error::text(
+            ErrorKind::Damaged,
+            format!("{}: {what}", self.path().display()),
+        )
+    }
+}
+
+/// The file's stop tokens; `None` where they are malformed.
+fn stops(file: &File<'_>, vocabulary: u32) -> Option<Vec<u32>> {
+    let section = file.section(SectionKind::Stops).unwrap_or_default();
+    let (words, rest) = section.as_chunks();
+    let stops: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    let sound = rest.is_empty() && words.len() <= 1024 && stops.iter().all(|&id| id < vocabulary);
+    sound.then_some(stops)
+}
+
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::InvalidInput => ErrorKind::NotAModel,
+        io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
+        _ => ErrorKind::Io,
+    };
+    let text = match error.kind() {
+        io::ErrorKind::NotFound => format!("{}: there is no such file", path.display()),
+        _ => format!("{}: {error}", path.display()),
+    };
+    Error::text(kind, text).caused(error)
+}
+
+fn refused(path: &Path, error: inkstone_format::Error) -> Error {
+    let (kind, advice) = match error.kind {
+        FormatError::Magic => (ErrorKind::NotAModel, "; convert it first"),
+        FormatError::BigEndianHost => (ErrorKind::Unsupported, ""),
+        FormatError::Version | FormatError::Numerics => (
+            ErrorKind::Unsupported,
+            "; convert it again with this version",
+        ),
+        FormatError::Feature
+        | FormatError::Section
+        | FormatError::Format
+        | FormatError::Endianness => (ErrorKind::Unsupported, "; a later version may read it"),
+        _ => (ErrorKind::Damaged, "; get or convert it again"),
+    };
+    Error::text(kind, format!("{}: {error}{advice}", path.display())).caused(error)
+}
+
+fn unfit(path: &Path, error: ModelError) -> Error {
+    let kind = match error {
+        ModelError::NoSpec => ErrorKind::NotAModel,
+        _ => ErrorKind::Damaged,
+    };
+    Error::text(kind, format!("{}: {error}", path.display())).caused(error)
+}
