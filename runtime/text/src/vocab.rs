@@ -128,10 +128,11 @@ impl Kind {
 }
 
 /// Where a space is put before text, so that a word at its start looks like one inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum SpacePrefix {
     /// Nowhere.
+    #[default]
     Never = 0,
     /// Before the text.
     First = 1,
