@@ -69,8 +69,9 @@ def main():
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir()
         config._attn_implementation = "eager"
-        config.torch_dtype = torch.bfloat16
-        model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
+        # Made in float32, so that Gemma's embedding scale is not rounded to BF16 on the way, as llama.cpp has it too.
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        config.dtype = torch.bfloat16
         weights(model, seed)
         with torch.no_grad():
             logits = model(tokens).logits[0].contiguous()
