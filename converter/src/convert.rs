@@ -10,14 +10,13 @@ use inkstone_format::records::{self, Manifest, Origin as Record, Provenance, Rew
 use inkstone_format::{Declaration, NO_LAYER, SectionKind, WriteError, Writer};
 use inkstone_model::weights::{EMBED, HEAD};
 use inkstone_quant::{FORMATS, Format, PANEL};
-use inkstone_text::{Tokenizer, Vocabulary};
+use inkstone_text::{Tokenizer, Vocabulary, turns};
 
 use crate::error::{Error, ErrorKind, Result, malformed, missing, over_limit};
 use crate::ggml_types::GgmlType;
 use crate::pack::{Packer, Panel, Route};
 use crate::parts::{Origin, Part, Parts};
 use crate::source::{self, Source};
-use crate::turns::Turns;
 use crate::{manifest, rewrite, tokenizer};
 
 /// Tokens that end an answer wherever a vocabulary has them as control tokens, whatever its
@@ -474,8 +473,9 @@ fn text_sections(source: &Source, notes: &mut Vec<String>) -> Result<Sections> {
                 let bytes = id.and_then(|id| parsed.token_bytes(id)).unwrap_or(&[]);
                 String::from_utf8_lossy(bytes).into_owned()
             };
-            match Turns::of(template, &text(vocabulary.bos), &text(vocabulary.eos)) {
-                Some(turns) => sections.push((SectionKind::Turns, turns.section())),
+            let turns = turns::derive(template, &text(vocabulary.bos), &text(vocabulary.eos));
+            match turns.and_then(|turns| turns.to_bytes().ok()) {
+                Some(turns) => sections.push((SectionKind::Turns, turns)),
                 None => notes.push("the chat template needs Jinja on the device".to_owned()),
             }
             sections.push((SectionKind::Template, template.clone().into_bytes()));

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod error;
 pub mod ggml_types;
 pub mod gguf;
+pub mod gguf_name;
 pub mod hf;
 mod json;
 pub mod llama2c;
@@ -19,7 +20,6 @@ pub mod rewrite;
 pub mod safetensors;
 pub mod source;
 pub mod tokenizer;
-pub mod turns;
 
 pub use compare::compare;
 pub use config::Config;

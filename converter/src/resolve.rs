@@ -96,7 +96,8 @@ fn frequencies(
     divisors: Option<&[f32]>,
 ) -> Result<Vec<f32>> {
     let half = config.rope.dims / 2;
-    if divisors.is_some_and(|d| d.len() as u64 != half || d.iter().any(|v| !(*v >= 1e-6))) {
+    if divisors.is_some_and(|d| d.len() as u64 != half || d.iter().any(|v| v.is_nan() || *v < 1e-6))
+    {
         return Err(unsupported(format!(
             "divisors of {half} rotary frequencies"
         )));

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result, malformed, missing, unsupported};
 use crate::ggml_types::{self, GgmlType};
 use crate::gguf::{Gguf, Value, read_range};
 use crate::hf::Folder;
-use crate::{llama2c, safetensors};
+use crate::{gguf_name, llama2c, safetensors};
 
 /// A checkpoint of any kind that is read.
 #[derive(Debug)]
@@ -166,6 +166,11 @@ impl Source {
 
     fn gguf(path: &Path) -> Result<Self> {
         let gguf = Gguf::open(path)?;
+        let parts = gguf.get("split.count").and_then(Value::as_u64);
+        if parts.is_some_and(|parts| parts > 1) || gguf_name::is_shard(path) {
+            let message = "one of several files of a model; join them first";
+            return Err(unsupported(message).in_file(path));
+        }
         let config = Config::from_gguf(gguf.header()).map_err(|e| e.in_file(path))?;
         let tensors = gguf.tensors().iter().map(|t| Tensor {
             name: t.name.clone(),
@@ -314,7 +319,7 @@ fn gguf_about(gguf: &Gguf) -> About {
             .or_else(|| text(&format!("general.base_model.{n}.name")))
     });
     About {
-        name: text("general.name"),
+        name: text("general.name").or_else(|| gguf_name::model(gguf.path())),
         licence: text("general.license"),
         licence_address: text("general.license.link"),
         licence_text: None,
