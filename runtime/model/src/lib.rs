@@ -22,6 +22,7 @@ pub mod weights;
 
 pub use backend::{Backend, Batch, Fault, Wanted};
 pub use cache::{Cache, Kv};
+pub use inkstone_quant::{NUMERICS, math};
 pub use model::{Model, ModelError};
 pub use op::Op;
 pub use plan::{Activations, Config, Memory, Plan, PlanError, Slot};
