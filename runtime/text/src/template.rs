@@ -5,12 +5,13 @@
 //! `json.dumps(ensure_ascii=False)`, `strftime_now`, `raise_exception` and Python's methods of `str`,
 //! `dict` and `list` that do not change their object (the reference sandbox is immutable).
 
+mod bounds;
 mod date;
 mod error;
 mod filters;
-mod generation;
 mod json;
 mod python;
+mod tags;
 mod value;
 
 use alloc::string::{String, ToString};
@@ -68,7 +69,7 @@ pub struct Limits {
     pub output_bytes: usize,
     /// Nesting of macros, loops and includes.
     pub recursion: usize,
-    /// Nesting of the values that go in and that `tojson` prints.
+    /// Nesting of the values that go in, are stored or printed.
     pub depth: usize,
 }
 
@@ -78,7 +79,7 @@ impl Limits {
         source_bytes: 1 << 20,
         steps: 4 << 20,
         output_bytes: 16 << 20,
-        recursion: 200,
+        recursion: 100,
         depth: 64,
     };
 }
@@ -110,7 +111,7 @@ pub fn render_within(template: &str, context: &Context, limits: &Limits) -> Resu
             limits.source_bytes.to_string(),
         ));
     }
-    let source = generation::as_conditions(template);
+    let source = tags::rewrite(template);
     let environment = environment(context.now, limits);
     let variables = variables(context, limits)?;
     let compiled = environment
@@ -147,6 +148,7 @@ fn environment<'s>(now: DateTime, limits: &Limits) -> Environment<'s> {
     environment.add_function("raise_exception", error::raise_exception);
     environment.add_function("strftime_now", move |format: &str| now.format(format));
     filters::install(&mut environment);
+    bounds::install(&mut environment, limits.depth);
     let depth = limits.depth;
     environment.add_filter(
         "tojson",

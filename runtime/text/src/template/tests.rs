@@ -78,7 +78,13 @@ fn hostile_templates_meet_a_limit() {
         ("{{ 'a'|indent(100000000) }}", ErrorKind::Value),
         ("{{ '%1000000000d' % 1 }}", ErrorKind::Value),
         ("{{ '%1000000000d'|format(1) }}", ErrorKind::TooManySteps),
-        ("{{ '{:1000000000}'.format(1) }}", ErrorKind::TooManySteps),
+        ("{{ '{:1000000000}'.format(1) }}", ErrorKind::Value),
+        ("{{ [1] * 100000000 }}", ErrorKind::TooManySteps),
+        ("{{ ([1] * 100000000)|string }}", ErrorKind::TooManySteps),
+        (
+            "{% macro m() %}{% endmacro %}{% set x = m %}",
+            ErrorKind::Value,
+        ),
         ("{{ x.y.z }}", ErrorKind::Value),
         ("{{ 'a' + 1 }}", ErrorKind::Value),
         ("{% if %}", ErrorKind::Syntax),
@@ -101,6 +107,24 @@ fn deeply_nested_values_neither_go_in_nor_break_the_stack() {
     let mut nested = json!([]);
     (0..20).for_each(|_| nested = json!([nested.take()]));
     assert_eq!(kind("{{ x }}", &with_x(nested)), Some(ErrorKind::TooDeep));
+    for template in [
+        "{% set ns = namespace(x=[]) %}{% for i in range(1000000) %}{% set ns.x = [ns.x] %}{% endfor %}",
+        "{% set ns = namespace(x={}) %}{% for i in range(1000000) %}{% set ns.x = {'a': ns.x} %}{% endfor %}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(10000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x='') %}{% for i in range(1000000) %}{% set ns.x = ns.x ~ 'a' %}{% endfor %}{{ ns.x|length }}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(1000000) %}{% set ns.x = ns.x + [1] %}{% endfor %}{{ ns.x|length }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(100000) %}{% set ns.x = ns.x[0:] %}{% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(100000) %}{% set ns.x = ns.x * 1 %}{% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x={'a': [1]}) %}{% for i in range(100000) %}{% set ns.x = {'a': ns.x.a[0:]} %}{% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x=1) %}{% for i in range(100000) %}{% set ns.x = namespace(x=ns.x) %}{% endfor %}",
+        "{% set ns = namespace(x=[[1]]) %}{% for i in range(100000) %}{% set ns.x = (ns.x[0][0:],) %}{% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x=1) %}{% set ns.x = ns %}{{ ns }}",
+        "{% set ns = namespace(x=1) %}{% set ns.x = ns %}{{ ns|tojson }}",
+        "{% set ns = namespace(x=1) %}{% set ns.x = ns %}{{ ns == ns }}{{ ns|string }}{{ 'a' ~ ns }}{{ [ns]|join }}",
+        "{% macro m(x, n) %}{% if n %}{{ m([[[[[[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]]]]]], n - 1) }}{% else %}{{ x }}{{ 'a' ~ x }}{% endif %}{% endmacro %}{% for n in range(30) %}{{ m(1, n) }}{% endfor %}",
+    ] {
+        drop(render(template, &Context::default()));
+    }
     let parens = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
     assert!(render(&parens, &Context::default()).is_err());
 }
@@ -165,6 +189,14 @@ fn python_methods_and_dates_are_there() {
             "TrueTrue",
         ),
         ("{{ strftime_now('%d %b %Y') }}", "26 Jul 2024"),
+        (
+            "{% set ns = namespace(a=1) %}{% set x = ns %}{% set x.a = (1, 2) %}{{ ns.a }}",
+            "(1, 2)",
+        ),
+        (
+            "{% for a in [1, 2] %}{% set o = loop %}{% for b in [1] %}{{ o.index }}{{ o.last }}{% endfor %}{% endfor %}",
+            "1False2True",
+        ),
         ("{{ '%s is %d'|format('a', 3) }}", "a is 3"),
         ("{%- generation %}\nx{%- endgeneration %}", "x"),
         ("  {% if true %}\n  y\n  {% endif %}\nz\n", "  y\nz"),

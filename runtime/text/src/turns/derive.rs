@@ -120,7 +120,7 @@ fn probe(jinja: &Jinja<'_>, traits: Traits) -> Option<Turns<'static>> {
     } else {
         let [_, _, closed] = jinja.around(&[user, assistant], false)?;
         let suffix = closed.strip_suffix(end)?;
-        question.starts_with(suffix).then(|| suffix.len())?;
+        question.starts_with(suffix).then_some(())?;
         suffix.to_owned()
     };
     let (system_prefix, system_suffix) = if traits.has(Traits::NO_SYSTEM) {
