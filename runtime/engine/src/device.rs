@@ -1,7 +1,8 @@
 //! What models run on: a table. Nobody above matches on a device.
 
+use inkstone_cpu::{Cpu, CpuError, ISAS, Isa, IsaError, Team};
 use inkstone_model::reference::Reference;
-use inkstone_model::{Backend, Batch, Fault, Slot};
+use inkstone_model::{Backend, Batch, Fault, Op, Slot};
 
 use crate::arena::Arena;
 use crate::config::Plan;
@@ -19,12 +20,20 @@ pub struct Device {
 }
 
 /// Every device, the usual one first.
-pub static DEVICES: &[Device] = &[Device {
-    name: "reference",
-    doc: "the definition of every number, run as it is written: for comparing, far too slow to use",
-    describe: || Vec::new(),
-    open: reference,
-}];
+pub static DEVICES: &[Device] = &[
+    Device {
+        name: "cpu",
+        doc: "the processor, by the best instruction set it has",
+        describe: describe_cpu,
+        open: cpu,
+    },
+    Device {
+        name: "reference",
+        doc: "the definition of every number, run as it is written: for comparing, far too slow to use",
+        describe: Vec::new,
+        open: reference,
+    },
+];
 
 impl Device {
     /// What this machine has of it: properties and their values.
@@ -97,11 +106,44 @@ impl Backend for Running {
     }
 }
 
+fn cpu(model: &Model, plan: &Plan, isa: Option<&str>) -> Result<Running> {
+    let isa = match isa {
+        Some(name) => Isa::by_name(name).ok_or(IsaError::Unknown),
+        None => Isa::from_env(),
+    };
+    let isa = isa.map_err(|e| refused(e.into()))?;
+    let arena = Arena::new(plan.memory.arena)?;
+    let team = Team::new(plan.config.threads as usize).map_err(|e| {
+        let text = format!("cannot start {} threads: {e}", plan.config.threads);
+        Error::text(ErrorKind::OutOfMemory, text).caused(e)
+    })?;
+    let cpu = Cpu::new(plan.layout, ops(model, plan), model.bytes(), arena, isa, team);
+    Ok(Running(Box::new(cpu.map_err(refused)?)))
+}
+
+fn refused(error: CpuError) -> Error {
+    Error::text(ErrorKind::Unsupported, error.to_string()).caused(error)
+}
+
+fn describe_cpu() -> Vec<(&'static str, String)> {
+    let there: Vec<&str> = ISAS
+        .iter()
+        .filter(|(_, isa)| isa.available())
+        .map(|(name, _)| *name)
+        .collect();
+    let used = Isa::from_env().map_or_else(|e| e.to_string(), |isa| isa.name().to_owned());
+    vec![
+        ("processors", processors().to_string()),
+        ("instruction sets", there.join(" ")),
+        ("used", used),
+    ]
+}
+
 fn reference(model: &Model, plan: &Plan, _isa: Option<&str>) -> Result<Running> {
-    let ops = plan.layout.ops(&model.view()).collect::<Vec<_>>();
-    Ok(Running(Box::new(Reference::new(
-        plan.layout,
-        ops,
-        model.bytes(),
-    ))))
+    let reference = Reference::new(plan.layout, ops(model, plan), model.bytes());
+    Ok(Running(Box::new(reference)))
+}
+
+fn ops(model: &Model, plan: &Plan) -> Box<[Op]> {
+    plan.layout.ops(&model.view()).collect()
 }
