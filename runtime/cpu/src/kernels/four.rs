@@ -1,0 +1,212 @@
+//! Codes of four bits, linear or through a table.
+
+use inkstone_quant::codes;
+
+pub(super) mod portable {
+    //! Plain Rust.
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::Kernel;
+    use crate::kernels::portable::{Levels, Unpack, kernel};
+
+    pub(in crate::kernels) const I4: Kernel = kernel::<Signed>(32);
+    pub(in crate::kernels) const U4: Kernel = kernel::<Unsigned>(32);
+    pub(in crate::kernels) const NL4: Kernel = kernel::<Table>(32);
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I4;
+
+        fn unpack(tile: &[u8], to: &mut Levels) {
+            nibbles(tile, to, |code| i16::from(code) - 8);
+        }
+    }
+
+    pub(in crate::kernels) struct Unsigned;
+
+    impl Unpack for Unsigned {
+        const CODES: &'static Codes = &codes::U4;
+
+        fn unpack(tile: &[u8], to: &mut Levels) {
+            nibbles(tile, to, |code| i16::from(code));
+        }
+    }
+
+    pub(in crate::kernels) struct Table;
+
+    impl Unpack for Table {
+        const CODES: &'static Codes = &codes::NL4;
+
+        fn unpack(tile: &[u8], to: &mut Levels) {
+            nibbles(tile, to, |code| i16::from(codes::NL4_LEVELS[usize::from(code)]));
+        }
+    }
+
+    /// Codes of a plane of four bits through `level`.
+    pub(in crate::kernels) fn nibbles(plane: &[u8], to: &mut Levels, level: impl Fn(u8) -> i16) {
+        let (low, high) = to.split_at_mut(4);
+        for ((low, high), &byte) in low.as_flattened_mut().iter_mut().zip(high.as_flattened_mut()).zip(plane) {
+            *low = level(byte & 15);
+            *high = level(byte >> 4);
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+pub(super) mod avx2 {
+    //! AVX2.
+    #![allow(unsafe_code)]
+
+    use core::arch::x86_64::*;
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::Kernel;
+    use crate::kernels::avx2::{Quad, Unpack, kernel, load};
+
+    pub(in crate::kernels) const I4: Kernel = kernel::<Signed>(32);
+    pub(in crate::kernels) const U4: Kernel = kernel::<Unsigned>(32);
+    pub(in crate::kernels) const NL4: Kernel = kernel::<Table>(32);
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I4;
+        const SPAN: usize = 8;
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        unsafe fn quad<const Q: usize>(tile: *const u8) -> Quad {
+            // SAFETY: the caller's promise.
+            unsafe { nibbles::<Q>(tile) }
+        }
+    }
+
+    pub(in crate::kernels) struct Unsigned;
+
+    impl Unpack for Unsigned {
+        const CODES: &'static Codes = &codes::U4;
+        const SPAN: usize = 8;
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        unsafe fn quad<const Q: usize>(tile: *const u8) -> Quad {
+            // SAFETY: the caller's promise.
+            unsafe { nibbles::<Q>(tile) }
+        }
+    }
+
+    pub(in crate::kernels) struct Table;
+
+    impl Unpack for Table {
+        const CODES: &'static Codes = &codes::NL4;
+        const SPAN: usize = 0;
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        unsafe fn quad<const Q: usize>(tile: *const u8) -> Quad {
+            // SAFETY: the table is sixteen bytes.
+            let table = unsafe { _mm_loadu_si128(codes::NL4_LEVELS.as_ptr().cast()) };
+            let table = _mm256_broadcastsi128_si256(table);
+            // SAFETY: the caller's promise.
+            let [low, high] = unsafe { nibbles::<Q>(tile) };
+            [_mm256_shuffle_epi8(table, low), _mm256_shuffle_epi8(table, high)]
+        }
+    }
+
+    /// Quad `Q` of a plane of four bits.
+    ///
+    /// # Safety
+    /// `plane` points to 256 bytes.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(in crate::kernels) unsafe fn nibbles<const Q: usize>(plane: *const u8) -> Quad {
+        // SAFETY: the caller's promise.
+        let mut quad = unsafe { load(plane.add(64 * (Q % 4))) };
+        for half in &mut quad {
+            if Q >= 4 {
+                *half = _mm256_srli_epi16::<4>(*half);
+            }
+            *half = _mm256_and_si256(*half, _mm256_set1_epi8(15));
+        }
+        quad
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+pub(super) mod avx512 {
+    //! AVX-512 VNNI.
+    #![allow(unsafe_code)]
+
+    use core::arch::x86_64::*;
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::Kernel;
+    use crate::kernels::avx512::{Unpack, kernel, load};
+
+    pub(in crate::kernels) const I4: Kernel = kernel::<Signed>(32);
+    pub(in crate::kernels) const U4: Kernel = kernel::<Unsigned>(32);
+    pub(in crate::kernels) const NL4: Kernel = kernel::<Table>(32);
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I4;
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        unsafe fn quad<const Q: usize>(tile: *const u8) -> __m512i {
+            // SAFETY: the caller's promise.
+            unsafe { nibbles::<Q>(tile) }
+        }
+    }
+
+    pub(in crate::kernels) struct Unsigned;
+
+    impl Unpack for Unsigned {
+        const CODES: &'static Codes = &codes::U4;
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        unsafe fn quad<const Q: usize>(tile: *const u8) -> __m512i {
+            // SAFETY: the caller's promise.
+            unsafe { nibbles::<Q>(tile) }
+        }
+    }
+
+    pub(in crate::kernels) struct Table;
+
+    impl Unpack for Table {
+        const CODES: &'static Codes = &codes::NL4;
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        unsafe fn quad<const Q: usize>(tile: *const u8) -> __m512i {
+            // SAFETY: the table is sixteen bytes.
+            let table = unsafe { _mm_loadu_si128(codes::NL4_LEVELS.as_ptr().cast()) };
+            // 128 more, as an unsigned byte.
+            let table = _mm512_broadcast_i32x4(_mm_xor_si128(table, _mm_set1_epi8(-128)));
+            // SAFETY: the caller's promise.
+            _mm512_shuffle_epi8(table, unsafe { nibbles::<Q>(tile) })
+        }
+    }
+
+    /// Quad `Q` of a plane of four bits.
+    ///
+    /// # Safety
+    /// `plane` points to 256 bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(in crate::kernels) unsafe fn nibbles<const Q: usize>(plane: *const u8) -> __m512i {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { load(plane.add(64 * (Q % 4))) };
+        let low = if Q < 4 { bytes } else { _mm512_srli_epi16::<4>(bytes) };
+        _mm512_and_si512(low, _mm512_set1_epi8(15))
+    }
+}

@@ -1,0 +1,110 @@
+//! Integer products in plain Rust, shaped so that compilers find vectors in them.
+
+use inkstone_quant::{Codes, GROUP, PANEL};
+
+use super::{Job, Kernel, ROWS};
+use crate::isa::Isa;
+
+/// Lanes of a tile's quad: sixteen rows of four inputs.
+pub(super) const QUAD: usize = PANEL * 4;
+
+/// Quads of a tile.
+pub(super) const QUADS: usize = GROUP / 4;
+
+/// The levels of a tile.
+pub(super) type Levels = [[i16; QUAD]; QUADS];
+
+/// How tiles of some codes are unpacked.
+pub(super) trait Unpack {
+    const CODES: &'static Codes;
+    /// `tile` holds [`Codes::tile_bytes`].
+    fn unpack(tile: &[u8], to: &mut Levels);
+}
+
+pub(super) const fn kernel<C: Unpack>(group: usize) -> Kernel {
+    let run = if group == GROUP { run::<C, 1> } else { run::<C, 2> };
+    Kernel { codes: C::CODES, group, isa: Isa::Portable, run }
+}
+
+/// Unpacks a tile.
+pub(super) type Unpacker = fn(&[u8], &mut Levels);
+
+pub(super) const fn unpacker<C: Unpack>() -> (&'static Codes, Unpacker) {
+    (C::CODES, C::unpack)
+}
+
+/// Unpacks a tile of any codes.
+pub(super) fn unpack_any(codes: &Codes, tile: &[u8], to: &mut Levels) {
+    for (q, to) in to.iter_mut().enumerate() {
+        for (i, to) in to.iter_mut().enumerate() {
+            // Every level fits a signed byte.
+            *to = codes.level(codes.get(tile, PANEL, i / 4, 4 * q + i % 4)) as i16;
+        }
+    }
+}
+
+/// Rows of activations for which a tile is unpacked once.
+const TOKENS: usize = 8;
+
+/// `PARTS` weight scales serve a tile.
+fn run<C: Unpack, const PARTS: usize>(job: &Job<'_>, out: &mut [[f32; ROWS]]) {
+    for first in (0..job.rows.count).step_by(TOKENS) {
+        let end = job.rows.count.min(first + TOKENS);
+        for panel in 0..job.panels.len() {
+            let rows = |row: &mut [f32; ROWS]| row[panel * PANEL..][..PANEL].fill(0.0);
+            out[first..end].iter_mut().for_each(rows);
+            for tile in 0..job.tiles {
+                add_tile::<C, PARTS>(job, panel, tile, first, &mut out[first..end]);
+            }
+        }
+    }
+}
+
+/// Adds what one tile gives to the accumulators in `out`, row `first` on.
+fn add_tile<C: Unpack, const PARTS: usize>(
+    job: &Job<'_>,
+    panel: usize,
+    tile: usize,
+    first: usize,
+    out: &mut [[f32; ROWS]],
+) {
+    let p = &job.panels[panel];
+    let bytes = const { C::CODES.tile_bytes(PANEL) };
+    let mut levels = [[0; QUAD]; QUADS];
+    C::unpack(&p.tiles[tile * bytes..][..bytes], &mut levels);
+    for (t, out) in out.iter_mut().enumerate() {
+        let cell = (first + t) * job.rows.groups + tile;
+        let (codes, _) = job.rows.codes[cell * GROUP..][..GROUP].as_chunks::<4>();
+        let s_a = job.rows.scales[cell];
+        let out = &mut out[panel * PANEL..][..PANEL];
+        for part in 0..PARTS {
+            let quads = QUADS / PARTS;
+            let span = part * quads..(part + 1) * quads;
+            let products = dot(&levels[span.clone()], &codes[span]);
+            let g = tile * PARTS + part;
+            for ((o, product), scale) in out.iter_mut().zip(products).zip(&p.scales[g]) {
+                *o += product as f32 * (scale * s_a);
+            }
+            if let Some(minima) = p.minima {
+                let halves = 2 / PARTS;
+                let sum: i32 = job.rows.sums[cell * 2 + part * halves..][..halves].iter().sum();
+                let factor = s_a * sum as f32;
+                for (o, minimum) in out.iter_mut().zip(&minima[g]) {
+                    *o -= minimum * factor;
+                }
+            }
+        }
+    }
+}
+
+fn dot(levels: &[[i16; QUAD]], codes: &[[i8; 4]]) -> [i32; PANEL] {
+    let mut lanes = [0_i32; QUAD];
+    for (levels, codes) in levels.iter().zip(codes) {
+        let codes = codes.map(i32::from);
+        for (i, (lane, level)) in lanes.iter_mut().zip(levels).enumerate() {
+            *lane += i32::from(*level) * codes[i % 4];
+        }
+    }
+    let (quads, _) = lanes.as_chunks::<4>();
+    core::array::from_fn(|row| quads[row].iter().sum())
+}

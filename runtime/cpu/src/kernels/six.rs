@@ -1,0 +1,113 @@
+//! Codes of six bits: a plane of four and a plane of two.
+
+use inkstone_quant::codes;
+
+pub(super) mod portable {
+    //! Plain Rust.
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::Kernel;
+    use crate::kernels::portable::{Levels, Unpack, kernel};
+    use crate::kernels::four::portable::nibbles;
+
+    pub(in crate::kernels) const I6: Kernel = kernel::<Signed>(16);
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I6;
+
+        fn unpack(tile: &[u8], to: &mut Levels) {
+            let (low, high) = tile.split_at(256);
+            nibbles(low, to, i16::from);
+            for (q, to) in to.iter_mut().enumerate() {
+                let (high, shift) = (&high[64 * (q / 4)..][..64], 2 * (q % 4));
+                for (to, &byte) in to.iter_mut().zip(high) {
+                    *to += i16::from((byte >> shift & 3) << 4) - 32;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+pub(super) mod avx2 {
+    //! AVX2.
+    #![allow(unsafe_code)]
+
+    use core::arch::x86_64::*;
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::Kernel;
+    use crate::kernels::avx2::{Quad, Unpack, kernel, load};
+    use crate::kernels::four::avx2::nibbles;
+
+    pub(in crate::kernels) const I6: Kernel = kernel::<Signed>(16);
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I6;
+        const SPAN: usize = 2;
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        unsafe fn quad<const Q: usize>(tile: *const u8) -> Quad {
+            // SAFETY: the caller's promise.
+            let mut quad = unsafe { nibbles::<Q>(tile) };
+            // SAFETY: the caller's promise.
+            let high = unsafe { load(tile.add(256 + 64 * (Q / 4))) };
+            // Bits `2 (Q % 4)` and the next become bits 4 and 5; what crosses into the next byte is masked off.
+            let shift = 2 * (Q % 4);
+            let (left, right) = (4_usize.saturating_sub(shift) as i32, shift.saturating_sub(4) as i32);
+            for (quad, high) in quad.iter_mut().zip(high) {
+                let shifted = _mm256_sll_epi16(high, _mm_cvtsi32_si128(left));
+                let shifted = _mm256_srl_epi16(shifted, _mm_cvtsi32_si128(right));
+                *quad = _mm256_or_si256(*quad, _mm256_and_si256(shifted, _mm256_set1_epi8(48)));
+            }
+            quad
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+pub(super) mod avx512 {
+    //! AVX-512 VNNI.
+    #![allow(unsafe_code)]
+
+    use core::arch::x86_64::*;
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::Kernel;
+    use crate::kernels::avx512::{Unpack, kernel, load};
+    use crate::kernels::four::avx512::nibbles;
+
+    pub(in crate::kernels) const I6: Kernel = kernel::<Signed>(16);
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I6;
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        unsafe fn quad<const Q: usize>(tile: *const u8) -> __m512i {
+            // SAFETY: the caller's promise.
+            let quad = unsafe { nibbles::<Q>(tile) };
+            // SAFETY: the caller's promise.
+            let high = unsafe { load(tile.add(256 + 64 * (Q / 4))) };
+            // Bits `2 (Q % 4)` and the next become bits 4 and 5; what crosses into the next byte is masked off.
+            let shift = 2 * (Q % 4);
+            let (left, right) = (4_usize.saturating_sub(shift) as i32, shift.saturating_sub(4) as i32);
+            let shifted = _mm512_sll_epi16(high, _mm_cvtsi32_si128(left));
+            let shifted = _mm512_srl_epi16(shifted, _mm_cvtsi32_si128(right));
+            _mm512_or_si512(quad, _mm512_and_si512(shifted, _mm512_set1_epi8(48)))
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The operations of a plan, each by all workers together.
+#![allow(unsafe_code)]
+
+mod attend;
+mod embed;
+mod float;
+mod linear;
+mod norm;
+mod rope;
+mod round;
+
+use inkstone_model::op::Rows;
+use inkstone_model::{Batch, Op, Plan, Slot};
+
+use crate::arena::Arena;
+use crate::isa::Ready;
+use crate::team::Worker;
+
+/// Bytes of scratch that an operation needs, at least.
+pub(crate) fn scratch(op: &Op) -> usize {
+    let numbers = match op {
+        Op::Embed(_) | Op::Norm(_) => 0,
+        Op::Linear(op) => linear::scratch(op),
+        Op::Rope(op) => op.cache.width,
+        Op::Attend(op) => attend::scratch(op),
+    };
+    numbers * size_of::<f32>()
+}
+
+/// What every operation of a run works on.
+pub(crate) struct Run<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) isa: Ready,
+    pub(crate) file: &'a [u8],
+    pub(crate) arena: Arena<'a>,
+    pub(crate) batch: &'a Batch<'a>,
+}
+
+impl Run<'_> {
+    /// This worker's part of an operation.
+    pub(crate) fn step(&self, op: &Op, worker: &Worker<'_>) {
+        match op {
+            Op::Embed(op) => embed::run(self, op, worker),
+            Op::Norm(op) => norm::run(self, op, worker),
+            Op::Linear(op) => linear::run(self, op, worker),
+            Op::Rope(op) => rope::run(self, op, worker),
+            Op::Attend(op) => attend::run(self, op, worker),
+        }
+    }
+
+    /// How many rows an operation works on.
+    fn rows(&self, rows: Rows) -> usize {
+        match rows {
+            Rows::All => self.batch.tokens.len(),
+            Rows::Wanted | Rows::Packed => self.batch.wanted_rows(),
+        }
+    }
+
+    /// Byte of element `first` of a slot's row.
+    fn at(&self, slot: Slot, row: usize, first: usize) -> usize {
+        let place = self.plan.slot(slot);
+        place.values + (row * place.width + first) * size_of::<f32>()
+    }
+
+    /// `count` elements of a slot's row from `first` on.
+    ///
+    /// # Safety
+    /// Until the next barrier no worker writes them.
+    unsafe fn read(&self, slot: Slot, row: usize, first: usize, count: usize) -> &[f32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.arena.read(self.at(slot, row, first), count) }
+    }
+
+    /// `count` elements of a slot's row from `first` on, to be written.
+    ///
+    /// # Safety
+    /// Until the next barrier no other worker reads or writes them.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn write(&self, slot: Slot, row: usize, first: usize, count: usize) -> &mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.arena.write(self.at(slot, row, first), count) }
+    }
+
+    /// The worker's own memory.
+    ///
+    /// # Safety
+    /// Called once in an operation, with the worker's own index.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn scratch(&self, index: usize) -> &mut [f32] {
+        let start = self.plan.scratch + index * self.plan.scratch_each;
+        // SAFETY: these bytes belong to this worker, and the caller takes them once.
+        unsafe { self.arena.write(start, self.plan.scratch_each / size_of::<f32>()) }
+    }
+}

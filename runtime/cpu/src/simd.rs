@@ -1,0 +1,57 @@
+//! Sixteen numbers side by side on every instruction set: what all but the integer kernels are written in.
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+mod avx2;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+mod avx512;
+mod portable;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+#[path = "simd/x86.rs"]
+mod run;
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+#[path = "simd/other.rs"]
+mod run;
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+pub(crate) use avx2::Avx2;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+pub(crate) use avx512::Avx512;
+pub(crate) use portable::Portable;
+pub(crate) use run::run;
+
+/// Lanes of a vector.
+pub(crate) const LANES: usize = 16;
+
+/// Arithmetic over sixteen lanes. A value of the type proves that the processor has the instructions.
+///
+/// Every operation gives the bits of the scalar one in each lane.
+pub(crate) trait Simd: Copy {
+    /// Sixteen f32.
+    type F: Copy;
+    /// Sixteen i32.
+    type I: Copy;
+    /// Accumulators of sixteen lanes that stay in registers beside what they are fed with.
+    const ACCUMULATORS: usize;
+
+    fn splat(self, x: f32) -> Self::F;
+    fn load(self, x: &[f32; LANES]) -> Self::F;
+    fn load_f16(self, x: &[u16; LANES]) -> Self::F;
+    fn load_i8(self, x: &[i8; LANES]) -> Self::F;
+    fn store(self, x: Self::F, to: &mut [f32; LANES]);
+    /// Rounds as [`inkstone_quant::math::f16_bits`].
+    fn store_f16(self, x: Self::F, to: &mut [u16; LANES]);
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+
+    fn zero(self) -> Self::I;
+    /// Adds to each lane the products of its four bytes of `k` with `q`; no byte is −128.
+    fn dot(self, sum: Self::I, k: &[[i8; 4]; LANES], q: [i8; 4]) -> Self::I;
+    fn to_f32(self, x: Self::I) -> Self::F;
+}
+
+/// Work written once for all instruction sets. `run` and all it calls must be `#[inline(always)]`, so that it is
+/// compiled within a function that has the instructions enabled.
+pub(crate) trait Task {
+    type Out;
+    fn run<S: Simd>(self, simd: S) -> Self::Out;
+}

@@ -1,0 +1,41 @@
+//! Workers that run one job together and meet at barriers.
+
+#[cfg(not(feature = "std"))]
+#[path = "team/alone.rs"]
+mod crew;
+#[cfg(feature = "std")]
+#[path = "team/threads.rs"]
+mod crew;
+
+pub use crew::Team;
+
+use crate::environment::Defined;
+
+/// One of the workers that run a job.
+pub(crate) struct Worker<'a> {
+    /// 0 is the caller's own thread.
+    pub(crate) index: usize,
+    /// How many there are.
+    pub(crate) count: usize,
+    barrier: &'a crew::Barrier,
+}
+
+impl Worker<'_> {
+    /// Waits until every worker is here; then all see what any has written before.
+    pub(crate) fn meet(&self) {
+        self.barrier.wait(self.count);
+    }
+}
+
+impl Team {
+    /// Runs `job` on every worker, the caller's thread among them, and returns when all are done.
+    ///
+    /// Workers compute in the defined floating-point environment.
+    pub(crate) fn run(&mut self, job: &(dyn Fn(&Worker<'_>) + Sync)) {
+        let count = self.threads();
+        self.crew(&|index, barrier| {
+            let _environment = Defined::enter();
+            job(&Worker { index, count, barrier });
+        });
+    }
+}

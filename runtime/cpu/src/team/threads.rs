@@ -1,0 +1,245 @@
+//! A team of threads that outlive the jobs: started once, asleep in between. Running a job allocates nothing.
+#![allow(unsafe_code)]
+
+use core::cell::UnsafeCell;
+use core::hint::spin_loop;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::vec::Vec;
+use std::{format, io};
+
+/// Turns of a waiting loop before the processor is given to others.
+const SPINS: usize = 2_000;
+
+/// Turns after which an idle worker sleeps; those behind the spins give the processor away.
+const SLEEP: usize = SPINS + 50;
+
+/// Workers for a backend. Dropping it ends its threads.
+#[derive(Debug, Default)]
+pub struct Team {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    barrier: Barrier,
+    /// Counts jobs; a change wakes the workers.
+    turn: AtomicUsize,
+    /// Threads that have not finished the current job.
+    busy: AtomicUsize,
+    leave: AtomicBool,
+    job: Slot,
+}
+
+/// A job of all workers: their index and where they meet.
+type Job<'a> = dyn Fn(usize, &Barrier) + Sync + 'a;
+
+/// The current job. The caller writes it before it moves `turn` on; workers read it after they have seen that.
+#[derive(Default)]
+struct Slot(UnsafeCell<Option<*const Job<'static>>>);
+
+// SAFETY: see the type: writes and reads are ordered by `turn` and `busy`.
+unsafe impl Sync for Slot {}
+// SAFETY: the pointer is to a `Sync` job, and is followed only while the caller waits.
+unsafe impl Send for Slot {}
+
+impl core::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Slot")
+    }
+}
+
+/// Where workers meet. Each round has a number, so that the barrier is ready again as soon as it opens.
+#[derive(Debug, Default)]
+pub(super) struct Barrier {
+    arrived: AtomicUsize,
+    round: AtomicUsize,
+    /// A worker has panicked and will not come.
+    broken: AtomicBool,
+}
+
+impl Barrier {
+    pub(super) fn wait(&self, count: usize) {
+        if count == 1 {
+            return;
+        }
+        let round = self.round.load(Ordering::Relaxed);
+        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == count {
+            self.arrived.store(0, Ordering::Relaxed);
+            self.round.store(round.wrapping_add(1), Ordering::Release);
+            return;
+        }
+        wait_until(|| {
+            assert!(!self.broken.load(Ordering::Relaxed), "another worker has panicked");
+            self.round.load(Ordering::Acquire) != round
+        });
+    }
+}
+
+/// Spins for a moment, then lets others have the processor: waits inside a job are short.
+fn wait_until(done: impl Fn() -> bool) {
+    for _ in 0..SPINS {
+        if done() {
+            return;
+        }
+        spin_loop();
+    }
+    while !done() {
+        thread::yield_now();
+    }
+}
+
+impl Team {
+    /// A team of the caller alone.
+    pub fn alone() -> Team {
+        Team::default()
+    }
+
+    /// A team of `threads` workers, the caller among them; at least one.
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub fn new(threads: usize) -> io::Result<Team> {
+        let mut team = Team::alone();
+        for index in 1..threads {
+            let shared = Arc::clone(&team.shared);
+            let named = thread::Builder::new().name(format!("inkstone {index}"));
+            team.threads.push(named.spawn(move || shared.work(index))?);
+        }
+        Ok(team)
+    }
+
+    /// Workers, the caller among them.
+    pub fn threads(&self) -> usize {
+        1 + self.threads.len()
+    }
+
+    pub(super) fn crew(&mut self, job: &Job<'_>) {
+        if self.threads.is_empty() {
+            return job(0, &self.shared.barrier);
+        }
+        let job: *const Job<'_> = job;
+        // SAFETY: only the lifetime changes, and this function returns after all workers are done with the job.
+        let lasting = unsafe { core::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
+        // SAFETY: `busy` was waited to zero by the last call, so that no worker reads the slot before `turn` moves.
+        unsafe { *self.shared.job.0.get() = Some(lasting) };
+        self.shared.busy.store(self.threads.len(), Ordering::Relaxed);
+        self.shared.turn.fetch_add(1, Ordering::Release);
+        self.threads.iter().for_each(|t| t.thread().unpark());
+        let own = self.shared.take_part(0, lasting);
+        wait_until(|| self.shared.busy.load(Ordering::Acquire) == 0);
+        let broken = self.shared.barrier.broken.swap(false, Ordering::Relaxed);
+        self.shared.barrier.arrived.store(0, Ordering::Relaxed);
+        if let Err(panic) = own {
+            resume_unwind(panic);
+        }
+        assert!(!broken, "a worker has panicked");
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.leave.store(true, Ordering::Relaxed);
+        self.shared.turn.fetch_add(1, Ordering::Release);
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            // A worker catches what its job panics with, so that there is nothing to hear.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self, index: usize) {
+        let mut turn = 0;
+        loop {
+            turn = self.next_turn(turn);
+            if self.leave.load(Ordering::Relaxed) {
+                return;
+            }
+            // SAFETY: `turn` has moved, so that the caller has written the slot and waits until `busy` is zero.
+            let job = unsafe { *self.job.0.get() };
+            let job = job.expect("a job is set before `turn` moves");
+            // What it panics with has been reported by the hook; the caller hears of it through the barrier.
+            let _ = self.take_part(index, job);
+            self.busy.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Waits for another turn than `last`: spinning, then yielding, then asleep.
+    fn next_turn(&self, last: usize) -> usize {
+        let mut tries = 0;
+        loop {
+            let turn = self.turn.load(Ordering::Acquire);
+            if turn != last {
+                return turn;
+            }
+            match tries {
+                0..SPINS => spin_loop(),
+                SPINS..SLEEP => thread::yield_now(),
+                _ => thread::park(),
+            }
+            tries += 1;
+        }
+    }
+
+    fn take_part(&self, index: usize, job: *const Job<'static>) -> thread::Result<()> {
+        // SAFETY: the caller of `Team::crew` keeps the job alive until every worker is done.
+        let job = unsafe { &*job };
+        let result = catch_unwind(AssertUnwindSafe(|| job(index, &self.barrier)));
+        if result.is_err() {
+            self.barrier.broken.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Worker;
+    use super::*;
+    use std::vec;
+
+    #[test]
+    fn barriers_order_what_workers_write() {
+        for threads in 1..5 {
+            let mut team = Team::new(threads).unwrap();
+            for _ in 0..20 {
+                let counts: Vec<AtomicUsize> = vec::from_elem((), threads)
+                    .into_iter()
+                    .map(|()| AtomicUsize::new(0))
+                    .collect();
+                team.run(&|w: &Worker<'_>| {
+                    for round in 1..100 {
+                        counts[w.index].store(round, Ordering::Relaxed);
+                        w.meet();
+                        assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == round));
+                        w.meet();
+                    }
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_team_lives_on() {
+        let mut team = Team::new(3).unwrap();
+        for bad in 0..3 {
+            let job = |w: &Worker<'_>| {
+                w.meet();
+                assert!(w.index != bad, "as the test wants");
+                w.meet();
+            };
+            assert!(catch_unwind(AssertUnwindSafe(|| team.run(&job))).is_err());
+            let met = AtomicUsize::new(0);
+            team.run(&|w: &Worker<'_>| {
+                w.meet();
+                met.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(met.into_inner(), 3);
+        }
+    }
+}
