@@ -1,4 +1,5 @@
 //! Perplexity against its definition, run token by token.
+#![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
 #[path = "../../runtime/engine/tests/engine/sample.rs"]

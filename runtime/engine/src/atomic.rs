@@ -1,10 +1,10 @@
 //! Files that are whole or not there.
 
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Has `write` fill a new file beside `path`, which takes the name of `path` once all of it is on the disk.
 ///

@@ -1,7 +1,7 @@
 //! Stopping a session from another thread or a signal handler.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Stops a session's step, from any thread; clones stop the same session.
 ///

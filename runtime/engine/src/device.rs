@@ -117,7 +117,14 @@ fn cpu(model: &Model, plan: &Plan, isa: Option<&str>) -> Result<Running> {
         let text = format!("cannot start {} threads: {e}", plan.config.threads);
         Error::text(ErrorKind::OutOfMemory, text).caused(e)
     })?;
-    let cpu = Cpu::new(plan.layout, ops(model, plan), model.bytes(), arena, isa, team);
+    let cpu = Cpu::new(
+        plan.layout,
+        ops(model, plan),
+        model.bytes(),
+        arena,
+        isa,
+        team,
+    );
     Ok(Running(Box::new(cpu.map_err(refused)?)))
 }
 

@@ -1,7 +1,8 @@
 //! Text from a session, piece by piece.
 
 use core::fmt;
-use std::time::{Duration, Instant};
+use core::time::Duration;
+use std::time::Instant;
 
 use inkstone_text::Detokenizer;
 

@@ -82,7 +82,7 @@ fn a_stop_text_ends_the_answer_and_is_not_shown() {
             answer.finish(&mut session, &mut text).unwrap(),
             Finish::StopText(0)
         );
-        assert_eq!(text, whole[..end].as_bytes());
+        assert_eq!(text, &whole.as_bytes()[..end]);
     }
 }
 

@@ -1,4 +1,5 @@
 //! What the engine promises, on tiny models and on every device.
+#![allow(clippy::unwrap_used)]
 
 mod files;
 mod generating;
