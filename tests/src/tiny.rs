@@ -91,9 +91,18 @@ pub fn ink(recipe: &Recipe) -> Vec<u8> {
 /// # Panics
 /// Where the recipe cannot be written, which is a mistake of the test.
 pub fn write(recipe: &Recipe, path: &Path) {
+    write_with(recipe, path, &[]);
+}
+
+/// As [`write`], with `others` beside the model's own section.
+///
+/// # Panics
+/// Where the recipe cannot be written, which is a mistake of the test.
+pub fn write_with(recipe: &Recipe, path: &Path, others: &[(SectionKind, &[u8])]) {
     let spec = spec(recipe);
     let tensors = declarations(recipe);
-    let sections = [(SectionKind::Spec, spec.as_slice())];
+    let mut sections = vec![(SectionKind::Spec, spec.as_slice())];
+    sections.extend(others);
     let mut writer = Writer::create(path, &sections, &tensors).expect("a sound recipe");
     let mut noise = Noise(recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     for (index, tensor) in tensors.iter().enumerate() {
