@@ -53,7 +53,7 @@ impl Agreement {
 /// Compares each of `candidates` with `reference` at every position of the sequence.
 pub fn sequence(
     reference: &mut dyn Source,
-    candidates: &mut [&mut dyn Source],
+    candidates: &mut [Box<dyn Source + '_>],
     tokens: &[u32],
 ) -> Result<Vec<Agreement>> {
     let vocabulary = reference.vocabulary();

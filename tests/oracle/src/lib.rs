@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod export;
 pub mod greedy;
+pub mod ink;
 pub mod llama;
 pub mod perplexity;
 pub mod rank;

@@ -1,24 +1,29 @@
 //! `oracle compare`: one reference, several candidates, the same tokens.
 
-use anyhow::{Context as _, Result, bail, ensure};
-use clap::Args;
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use clap::{Args, ValueEnum as _};
 use inkstone_oracle::Source;
 use inkstone_oracle::compare::{self, Agreement};
+use inkstone_oracle::ink::{self, Ink};
 use inkstone_oracle::llama::{Kv, Model, Settings};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A stream is `llama:FILE`, then options with commas: `kv=f32`, `kv=f16`, `kv=q8`, `flash`.
+/// A stream is `llama:FILE`, then options with commas: `kv=f32`, `kv=f16`, `kv=q8`, `flash`;
+/// or `ink:FILE` with `kv=NAME` and `exact` (activations are not rounded).
 #[derive(Args)]
 pub(crate) struct Compare {
-    /// The stream that is taken for true; its tokenizer is used.
+    /// The stream that is taken for true.
     #[arg(long, value_parser = parse)]
     reference: Stream,
     /// A stream that is compared with it.
     #[arg(long, required = true, value_parser = parse)]
     candidate: Vec<Stream>,
+    /// A GGUF file whose tokenizer is used.
+    #[arg(long)]
+    tokenizer: PathBuf,
     /// A file of text, cut into chunks of `--context` tokens.
     #[arg(long)]
     text: Vec<PathBuf>,
@@ -37,10 +42,17 @@ pub(crate) struct Compare {
 }
 
 #[derive(Clone, Debug)]
-struct Stream {
-    path: PathBuf,
-    kv: Kv,
-    flash: bool,
+enum Stream {
+    Llama {
+        path: PathBuf,
+        kv: Kv,
+        flash: bool,
+    },
+    Ink {
+        path: PathBuf,
+        kv: String,
+        exact: bool,
+    },
 }
 
 /// Tokens that are compared under one name.
@@ -51,24 +63,27 @@ struct Set {
 
 impl Compare {
     pub(crate) fn run(&self) -> Result<Value> {
-        let model = Model::load(&self.reference.path, false)?;
-        let others = self
-            .candidate
+        let streams: Vec<&Stream> = [&self.reference]
+            .into_iter()
+            .chain(&self.candidate)
+            .collect();
+        let models = streams
             .iter()
-            .map(|stream| Model::load(&stream.path, false));
-        let others = others.collect::<Result<Vec<_>>>()?;
-        let mut reference = model.start(self.settings(&self.reference))?;
-        let mut candidates = Vec::new();
-        for (stream, other) in self.candidate.iter().zip(&others) {
-            candidates.push(other.start(self.settings(stream))?);
+            .map(|stream| stream.llama())
+            .collect::<Result<Vec<_>>>()?;
+        let mut sources = Vec::new();
+        for (stream, model) in streams.iter().zip(&models) {
+            sources.push(self.start(stream, model.as_ref())?);
         }
-        let mut candidates: Vec<&mut dyn Source> = candidates.iter_mut().map(|c| c as _).collect();
+        let [reference, candidates @ ..] = &mut sources[..] else {
+            bail!("there is no reference")
+        };
         let mut answer = Map::new();
         let mut totals = vec![Agreement::default(); candidates.len()];
-        for set in self.sets(&model)? {
+        for set in self.sets(&Model::load(&self.tokenizer, true)?)? {
             let mut sums = vec![Agreement::default(); candidates.len()];
             for tokens in &set.sequences {
-                let each = compare::sequence(&mut reference, &mut candidates, tokens)?;
+                let each = compare::sequence(reference.as_mut(), candidates, tokens)?;
                 sums.iter_mut()
                     .zip(&each)
                     .for_each(|(sum, one)| sum.add(one));
@@ -83,12 +98,31 @@ impl Compare {
         Ok(Value::Object(answer))
     }
 
-    fn settings(&self, stream: &Stream) -> Settings {
-        Settings {
-            context: self.context,
-            kv: stream.kv,
-            flash: stream.flash,
-            threads: self.threads,
+    fn start<'model>(
+        &self,
+        stream: &Stream,
+        model: Option<&'model Model>,
+    ) -> Result<Box<dyn Source + 'model>> {
+        let (context, threads) = (self.context, self.threads);
+        match (stream, model) {
+            (Stream::Llama { kv, flash, .. }, Some(model)) => {
+                Ok(Box::new(model.start(Settings {
+                    context,
+                    kv: *kv,
+                    flash: *flash,
+                    threads,
+                })?))
+            }
+            (Stream::Ink { path, kv, exact }, _) => {
+                let settings = ink::Settings {
+                    context,
+                    kv: kv.clone(),
+                    exact: *exact,
+                    threads,
+                };
+                Ok(Box::new(Ink::open(path, &settings)?))
+            }
+            (Stream::Llama { path, .. }, None) => bail!("{}: not loaded", path.display()),
         }
     }
 
@@ -149,27 +183,46 @@ pub(crate) fn prompts(path: &Path) -> Result<Vec<String>> {
         .collect()
 }
 
-fn parse(text: &str) -> Result<Stream> {
-    let mut parts = text.split(',');
-    let head = parts.next().unwrap_or_default();
-    let path = head
-        .strip_prefix("llama:")
-        .with_context(|| format!("{head}: a stream starts with llama:"))?;
-    let mut stream = Stream {
-        path: path.into(),
-        kv: Kv::F16,
-        flash: false,
-    };
-    for part in parts {
-        match part {
-            "kv=f32" => stream.kv = Kv::F32,
-            "kv=f16" => stream.kv = Kv::F16,
-            "kv=q8" => stream.kv = Kv::Q8,
-            "flash" => stream.flash = true,
-            other => bail!("{other}: no such option of a stream"),
+impl Stream {
+    /// The model of llama.cpp that the stream needs.
+    fn llama(&self) -> Result<Option<Model>> {
+        match self {
+            Stream::Llama { path, .. } => Ok(Some(Model::load(path, false)?)),
+            Stream::Ink { .. } => Ok(None),
         }
     }
-    Ok(stream)
+}
+
+fn parse(text: &str) -> Result<Stream> {
+    let (head, options) = text.split_once(',').unwrap_or((text, ""));
+    let options: Vec<&str> = options
+        .split(',')
+        .filter(|option| !option.is_empty())
+        .collect();
+    let option = |name: &str| options.iter().find_map(|option| option.strip_prefix(name));
+    let kv = option("kv=").unwrap_or("f16");
+    if let Some(other) = options
+        .iter()
+        .find(|o| !o.starts_with("kv=") && !["flash", "exact"].contains(o))
+    {
+        bail!("{other}: no such option of a stream");
+    }
+    match head.split_once(':') {
+        Some(("llama", path)) => {
+            let kv = Kv::from_str(kv, false).map_err(|e| anyhow!("kv={kv}: {e}"))?;
+            Ok(Stream::Llama {
+                path: path.into(),
+                kv,
+                flash: options.contains(&"flash"),
+            })
+        }
+        Some(("ink", path)) => Ok(Stream::Ink {
+            path: path.into(),
+            kv: kv.into(),
+            exact: options.contains(&"exact"),
+        }),
+        _ => bail!("{head}: a stream begins with llama: or ink:"),
+    }
 }
 
 fn report(agreement: &Agreement) -> Value {
