@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
+use crate::about::About;
 use crate::error::{Result, malformed};
 use crate::json;
 
@@ -22,8 +23,8 @@ pub struct Folder {
     pub chat_template: Option<String>,
     /// The tokens that end an answer, by `generation_config.json` or else `config.json`; ascending.
     pub stops: Vec<u32>,
-    /// The licence text, if the folder has one.
-    pub licence_text: Option<String>,
+    /// What the model card, the licence file and the folder's name say.
+    pub about: About,
 }
 
 impl Folder {
@@ -43,15 +44,28 @@ impl Folder {
             tokenizer_model: existing("tokenizer.model"),
             chat_template: chat_template(folder, tokenizer_config.as_deref())?,
             stops: stops(generation.as_ref(), &config).map_err(|e| e.in_file(folder))?,
-            licence_text: ["LICENSE", "LICENSE.txt", "LICENSE.md"]
-                .iter()
-                .find_map(|name| existing(name))
-                .map(|path| json::read_text(&path))
-                .transpose()?,
+            about: about(folder, &config)?,
             tokenizer_config,
             config,
         })
     }
+}
+
+fn about(folder: &Path, config: &Json) -> Result<About> {
+    let text = |names: &[&str]| {
+        let paths = names.iter().map(|name| folder.join(name));
+        let mut existing = paths.filter(|path| path.exists());
+        existing
+            .next()
+            .map(|path| json::read_text(&path))
+            .transpose()
+    };
+    let card = text(&["README.md"])?.unwrap_or_default();
+    Ok(About {
+        name: About::folder_name(folder, config),
+        licence_text: text(&["LICENSE", "LICENSE.txt", "LICENSE.md"])?,
+        ..About::from_card(&card)
+    })
 }
 
 /// From `chat_template.jinja`, or `chat_template.json`, or the string or the list of named

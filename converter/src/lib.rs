@@ -1,5 +1,6 @@
 //! Reads checkpoints as others publish them, and writes them as one `.ink` file.
 
+pub mod about;
 pub mod arch;
 pub mod compare;
 pub mod config;

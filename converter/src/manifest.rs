@@ -2,7 +2,7 @@
 
 use inkstone_format::records::Manifest;
 
-use crate::source::About;
+use crate::about::About;
 
 /// A licence as checkpoints spell it.
 struct Licence {

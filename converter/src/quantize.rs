@@ -22,7 +22,7 @@ pub fn q8(numbers: &[f32], row: &mut CodedRow) {
         let scale = largest / LEVEL_MAX;
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
         row.records.extend(f16::from_f32(scale).to_le_bytes());
-        let codes = block.iter().map(|x| (x * inverse).round() as i8);
+        let codes = block.iter().map(|x| round(x * inverse) as i8);
         row.codes.extend(codes.map(|code| code as u8 ^ 0x80));
         row.codes
             .resize(row.codes.len().next_multiple_of(GROUP), 0x80);
@@ -104,14 +104,14 @@ impl Block {
 
     fn trial(&self, scale: f32) -> Trial {
         let codes = self.codes(scale);
+        let levels = codes.map(level);
         let mut trial = Trial {
             codes,
             along: 0.0,
             energy: 0.0,
         };
-        for (i, &code) in codes.iter().enumerate() {
-            let (level, weight) = (level(code), self.weights[i]);
-            trial.along += weight * self.numbers[i] * level;
+        for ((level, weight), x) in levels.iter().zip(&self.weights).zip(&self.numbers) {
+            trial.along += weight * x * level;
             trial.energy += weight * level * level;
         }
         trial
@@ -127,13 +127,16 @@ impl Block {
     fn flip(&self, mut trial: Trial) -> Trial {
         for _ in 0..FLIPS_MAX {
             let scale = trial.scale();
-            let slope = |i: usize| {
-                self.weights[i] * (self.numbers[i] - scale * level(trial.codes[i])) * scale
-            };
-            let steepest = (0..GROUP).max_by(|&a, &b| slope(a).abs().total_cmp(&slope(b).abs()));
-            let i = steepest.expect("a block has elements");
+            let mut steepest = (0, 0.0_f32);
+            for (i, &code) in trial.codes.iter().enumerate() {
+                let slope = self.weights[i] * (self.numbers[i] - scale * level(code)) * scale;
+                if slope.abs() > steepest.1.abs() {
+                    steepest = (i, slope);
+                }
+            }
+            let (i, slope) = steepest;
             let code = trial.codes[i];
-            let moved = if slope(i) > 0.0 {
+            let moved = if slope > 0.0 {
                 (code + 1).min(15)
             } else {
                 code.saturating_sub(1)
@@ -158,9 +161,9 @@ impl Block {
         }
         let near = (scale / step).round();
         let tried = [near - 1.0, near, near + 1.0].map(|byte| byte.clamp(-127.0, 127.0) as i8);
-        let loss = |byte: &i8| self.loss(step * f32::from(*byte));
-        let best = tried.into_iter().min_by(|a, b| loss(a).total_cmp(&loss(b)));
-        best.expect("three bytes are tried")
+        let losses = tried.map(|byte| (byte, self.loss(step * f32::from(byte))));
+        let best = losses.into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        best.expect("three bytes are tried").0
     }
 
     fn loss(&self, scale: f32) -> f32 {
@@ -201,11 +204,19 @@ fn level(code: u8) -> f32 {
     f32::from(NL4_LEVELS[usize::from(code)])
 }
 
+/// `x` rounded, ties away from zero; without the library call that `f32::round` is on processors
+/// of the first generations.
+fn round(x: f32) -> i32 {
+    let whole = x as i32;
+    let part = x - whole as f32;
+    whole + i32::from(part >= 0.5) - i32::from(part <= -0.5)
+}
+
 /// The code of the level nearest to `x`.
 fn nearest(x: f32) -> u8 {
     // Midpoints of levels are multiples of one half, so doubling makes the look-up exact.
-    let doubled = (x * 2.0).floor().clamp(-256.0, 255.0);
-    NEAREST[(doubled as i32 + 256) as usize]
+    let doubled = (x * 2.0 + 256.0).clamp(0.0, 511.0);
+    NEAREST[doubled as usize & 511]
 }
 
 static NEAREST: [u8; 512] = nearest_table();
@@ -276,6 +287,15 @@ mod tests {
                 .fold(f32::MAX, f32::min);
             assert!(chosen <= best, "{x}");
         }
+    }
+
+    #[test]
+    fn ties_round_away_from_zero() {
+        for i in -1016..=1016 {
+            let x = i as f32 / 8.0;
+            assert_eq!(round(x), x.round() as i32);
+        }
+        assert_eq!(round(0.499_999_97), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use crate::about::About;
 use crate::arch::Names;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, malformed, missing, unsupported};
@@ -56,25 +57,6 @@ pub enum Vocabulary {
     Folder(Box<Folder>),
     /// In the `tokenizer.bin` of llama2.c, if one was found.
     Llama2c(Option<PathBuf>),
-}
-
-/// What a checkpoint says of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct About {
-    /// The model's name.
-    pub name: Option<String>,
-    /// The licence, as the checkpoint spells it.
-    pub licence: Option<String>,
-    /// Where the licence can be read.
-    pub licence_address: Option<String>,
-    /// The licence text or notice.
-    pub licence_text: Option<String>,
-    /// Who made it.
-    pub authors: Vec<String>,
-    /// What it was made from.
-    pub base_models: Vec<String>,
-    /// Its languages.
-    pub languages: Vec<String>,
 }
 
 impl Source {
@@ -212,17 +194,12 @@ impl Source {
             }));
             files.push((shard, file));
         }
-        let name = folder.config.get("_name_or_path").and_then(|v| v.as_str());
         Self {
             names: &config.arch.hf,
             config,
             chat_template: folder.chat_template.clone(),
             stops: folder.stops.clone(),
-            about: About {
-                name: name.filter(|n| !n.is_empty()).map(str::to_owned),
-                licence_text: folder.licence_text.clone(),
-                ..About::default()
-            },
+            about: folder.about.clone(),
             tensors,
             index: BTreeMap::new(),
             files,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use inkstone_converter::ggml_types::{self, GgmlType};
 use inkstone_converter::gguf::Gguf;
-use inkstone_converter::{Error, Source, safetensors};
+use inkstone_converter::pack::CodedRow;
+use inkstone_converter::{Error, Source, quantize, safetensors};
 use inkstone_tests::needs;
 use libtest_mimic::{Failed, Trial};
 
@@ -19,6 +20,12 @@ fn main() {
         let folder = needs::materials("numerics/gguf-quants");
         trials.push(trial(name, folder, |folder| decodes(&folder, kind)));
     }
+    let folder = needs::materials("numerics/gguf-quants");
+    trials.push(trial(
+        "q8_has_the_golden_values_of_Q8_0",
+        folder,
+        rounds_like_q8_0,
+    ));
     let malformed = || needs::materials("conformance/malformed");
     trials.push(trial(
         "every_malformed_file_has_its_verdict",
@@ -66,6 +73,27 @@ fn decodes(folder: &Path, kind: &GgmlType) -> Outcome {
         let expected = f32::from_le_bytes(*expected);
         let same = number.to_bits() == expected.to_bits();
         assert!(same, "element {at} is {number}, expected {expected}");
+    }
+    Ok(())
+}
+
+fn rounds_like_q8_0(folder: PathBuf) -> Outcome {
+    let numbers = fs::read(folder.join("quant_Q8_0.f32"))?;
+    let numbers: Vec<f32> = numbers
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect();
+    let golden = fs::read(folder.join("quant_Q8_0.blocks"))?;
+    let mut row = CodedRow::default();
+    quantize::q8(&numbers, &mut row);
+    let records = row.records.as_chunks::<2>().0;
+    let (codes, blocks) = (row.codes.as_chunks::<32>().0, golden.as_chunks::<34>().0);
+    assert_eq!((records.len(), codes.len()), (blocks.len(), blocks.len()));
+    for (block, (record, codes)) in blocks.iter().zip(records.iter().zip(codes)) {
+        assert_eq!(block[..2], record[..]);
+        assert_eq!(block[2..], codes.map(|code| code ^ 0x80));
     }
     Ok(())
 }
