@@ -7,7 +7,7 @@
 mod support;
 mod trained;
 
-use std::error::Error;
+use core::error::Error;
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -213,8 +213,14 @@ fn corpus(name: &str, bytes: usize) -> Result<String, Box<dyn Error>> {
     let path =
         needs::materials(&format!("corpora/{name}")).ok_or_else(|| format!("{name} is absent"))?;
     let mut text = fs::read_to_string(path)?;
-    text.truncate(text.floor_char_boundary(bytes));
+    text.truncate(character_start(&text, bytes));
     Ok(text)
+}
+
+/// The start of the character that holds byte `at`.
+pub(crate) fn character_start(text: &str, at: usize) -> usize {
+    let boundary = |place: &usize| text.is_char_boundary(*place);
+    (0..=at.min(text.len())).rev().find(boundary).unwrap_or(0)
 }
 
 fn on_random_text(case: &Case) -> Result<(), Box<dyn Error>> {
@@ -245,12 +251,6 @@ fn in_a_second(case: &Case) -> Result<(), Box<dyn Error>> {
         let start = cpu_seconds();
         tokenizer.encode(text, Options::PLAIN, &mut ids);
         let taken = cpu_seconds() - start;
-        println!(
-            "{} {name}: {} bytes, {} tokens, {taken:.3} s",
-            case.vocabulary,
-            text.len(),
-            ids.len()
-        );
         if taken > limit {
             return Err(format!("{name}: {taken:.3} s for {} bytes", text.len()).into());
         }

@@ -4,8 +4,8 @@
 
 mod support;
 
-use std::error::Error;
-use std::fmt::Write;
+use core::error::Error;
+use core::fmt::Write;
 use std::fs;
 
 use inkstone_tests::needs;

@@ -1,6 +1,6 @@
 //! What the tests over whole vocabularies share: where one lies, and how it is read.
 
-use std::error::Error;
+use core::error::Error;
 use std::fs;
 use std::io::Cursor;
 use std::path::PathBuf;

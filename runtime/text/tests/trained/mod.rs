@@ -1,6 +1,6 @@
 //! Small vocabularies trained by the oracle on a text of our own, so that these tests need no data.
 
-use std::error::Error;
+use core::error::Error;
 
 use inkstone_tests::needs;
 use libtest_mimic::Trial;
@@ -11,7 +11,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::{Both, Random};
+use crate::{Both, Random, character_start};
 
 /// What the vocabularies are trained on.
 static TEXT: &str = include_str!("../data/tea.txt");
@@ -82,8 +82,8 @@ fn without_added_bytes(json: &str) -> Result<Vec<u8>, Box<dyn Error>> {
 fn shuffled(random: &mut Random) -> String {
     let mut text = String::new();
     for _ in 0..random.below(12) {
-        let start = TEXT.floor_char_boundary(random.below(TEXT.len()));
-        let end = TEXT.floor_char_boundary(TEXT.len().min(start + random.below(14)));
+        let start = character_start(TEXT, random.below(TEXT.len()));
+        let end = character_start(TEXT, start + random.below(14));
         text.push_str(&TEXT[start..end]);
     }
     text
