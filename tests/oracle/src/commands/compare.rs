@@ -2,14 +2,17 @@
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::{Args, ValueEnum as _};
-use inkstone_oracle::Source;
 use inkstone_oracle::compare::{self, Agreement};
 use inkstone_oracle::ink::{self, Ink};
 use inkstone_oracle::llama::{Kv, Model, Settings};
+use inkstone_oracle::{Source, greedy};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// The distance of the two best logits from which on a greedy choice counts.
+const SURE: f32 = 0.1;
 
 /// A stream is `llama:FILE`, then options with commas: `kv=f32`, `kv=f16`, `kv=q8`, `flash`;
 /// or `ink:FILE` with `kv=NAME` and `exact` (activations are not rounded).
@@ -30,6 +33,9 @@ pub(crate) struct Compare {
     /// A file with a JSON object a line, whose `text` is a sequence of its own.
     #[arg(long)]
     prompts: Option<PathBuf>,
+    /// Tokens by which each prompt is continued greedily, too.
+    #[arg(short = 'n', default_value_t = 32)]
+    limit: usize,
     /// The most chunks of each text.
     #[arg(long, default_value_t = 14)]
     chunks: usize,
@@ -80,7 +86,8 @@ impl Compare {
         };
         let mut answer = Map::new();
         let mut totals = vec![Agreement::default(); candidates.len()];
-        for set in self.sets(&Model::load(&self.tokenizer, true)?)? {
+        let tokenizer = Model::load(&self.tokenizer, true)?;
+        for set in self.sets(&tokenizer)? {
             let mut sums = vec![Agreement::default(); candidates.len()];
             for tokens in &set.sequences {
                 let each = compare::sequence(reference.as_mut(), candidates, tokens)?;
@@ -95,7 +102,31 @@ impl Compare {
             answer.insert(set.name, sums.iter().map(report).collect());
         }
         answer.insert("total".into(), totals.iter().map(report).collect());
+        if self.prompts.is_some() {
+            let greedy = self.greedy(&tokenizer, reference.as_mut(), candidates)?;
+            answer.insert("greedy".into(), greedy);
+        }
         Ok(Value::Object(answer))
+    }
+
+    /// How many prompts each candidate continues as the reference does, while the reference is sure.
+    fn greedy(
+        &self,
+        tokenizer: &Model,
+        reference: &mut dyn Source,
+        candidates: &mut [Box<dyn Source + '_>],
+    ) -> Result<Value> {
+        let prompts = self.prompt_tokens(tokenizer, self.limit)?;
+        let mut same = vec![0; candidates.len()];
+        for prompt in &prompts {
+            let ends = |token| tokenizer.ends(token);
+            let truth = greedy::greedy(reference, prompt, self.limit, ends)?;
+            for (candidate, same) in candidates.iter_mut().zip(&mut same) {
+                let claim = greedy::greedy(candidate.as_mut(), prompt, self.limit, ends)?;
+                *same += usize::from(greedy::agree(&truth, &claim, SURE));
+            }
+        }
+        Ok(json!({ "prompts": prompts.len(), "same": same }))
     }
 
     fn start<'model>(
@@ -132,12 +163,7 @@ impl Compare {
             sets.push(self.chunks(model, path)?);
         }
         if let Some(path) = &self.prompts {
-            let mut sequences = Vec::new();
-            for text in prompts(path)? {
-                let mut tokens = model.tokenize(&text, true);
-                tokens.truncate(usize::try_from(self.context)?);
-                sequences.push(tokens);
-            }
+            let sequences = self.prompt_tokens(model, 0)?;
             sets.push(Set {
                 name: name(path),
                 sequences,
@@ -148,6 +174,19 @@ impl Compare {
             "nothing to compare: give --text or --prompts"
         );
         Ok(sets)
+    }
+
+    /// The tokens of each prompt, cut so that `more` have room.
+    fn prompt_tokens(&self, model: &Model, more: usize) -> Result<Vec<Vec<u32>>> {
+        let mut sequences = Vec::new();
+        let texts = self.prompts.as_deref().map_or(Ok(Vec::new()), prompts)?;
+        for text in &texts {
+            let mut tokens = model.tokenize(text, true);
+            tokens.truncate(usize::try_from(self.context)?.saturating_sub(more));
+            sequences.push(tokens);
+        }
+        sequences.retain(|tokens| !tokens.is_empty());
+        Ok(sequences)
     }
 
     fn chunks(&self, model: &Model, path: &Path) -> Result<Set> {
