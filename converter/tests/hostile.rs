@@ -1,104 +1,75 @@
 //! Sources whose header holds and whose contents lie: each is a typed error, never a panic, and
 //! never a file.
 
+mod support;
+
 use std::fs;
 use std::path::PathBuf;
 
 use inkstone_converter::convert::Options;
 use inkstone_converter::{Error, ErrorKind, Source, convert};
+use support::GgufFile;
 
 /// A GGUF file of a llama of one layer, whose parts can be changed one by one.
-#[derive(Clone)]
-struct Tiny {
-    counts: Vec<(&'static str, u32)>,
-    tensors: Vec<(&'static str, Vec<u64>, u32)>,
-}
+struct Tiny(GgufFile);
 
 impl Tiny {
     fn new() -> Self {
-        let f32 = |name, dims: &[u64]| (name, dims.to_vec(), 0);
-        Self {
-            counts: vec![
-                ("llama.block_count", 1),
-                ("llama.embedding_length", 32),
-                ("llama.feed_forward_length", 64),
-                ("llama.attention.head_count", 2),
-                ("llama.attention.head_count_kv", 1),
-                ("llama.context_length", 64),
-            ],
-            tensors: vec![
-                f32("token_embd.weight", &[32, 10]),
-                f32("output_norm.weight", &[32]),
-                f32("blk.0.attn_norm.weight", &[32]),
-                f32("blk.0.attn_q.weight", &[32, 32]),
-                f32("blk.0.attn_k.weight", &[32, 16]),
-                f32("blk.0.attn_v.weight", &[32, 16]),
-                f32("blk.0.attn_output.weight", &[32, 32]),
-                f32("blk.0.ffn_norm.weight", &[32]),
-                f32("blk.0.ffn_gate.weight", &[32, 64]),
-                f32("blk.0.ffn_up.weight", &[32, 64]),
-                f32("blk.0.ffn_down.weight", &[64, 32]),
-            ],
+        let mut tiny = Self(GgufFile::default().text("general.architecture", "llama"));
+        tiny.0 = tiny.0.real("llama.attention.layer_norm_rms_epsilon", 1e-5);
+        let counts = [
+            ("llama.block_count", 1),
+            ("llama.embedding_length", 32),
+            ("llama.feed_forward_length", 64),
+            ("llama.attention.head_count", 2),
+            ("llama.attention.head_count_kv", 1),
+            ("llama.context_length", 64),
+        ];
+        let tensors: [(&str, &[u64]); 11] = [
+            ("token_embd.weight", &[32, 10]),
+            ("output_norm.weight", &[32]),
+            ("blk.0.attn_norm.weight", &[32]),
+            ("blk.0.attn_q.weight", &[32, 32]),
+            ("blk.0.attn_k.weight", &[32, 16]),
+            ("blk.0.attn_v.weight", &[32, 16]),
+            ("blk.0.attn_output.weight", &[32, 32]),
+            ("blk.0.ffn_norm.weight", &[32]),
+            ("blk.0.ffn_gate.weight", &[32, 64]),
+            ("blk.0.ffn_up.weight", &[32, 64]),
+            ("blk.0.ffn_down.weight", &[64, 32]),
+        ];
+        for (key, value) in counts {
+            tiny = tiny.count(key, value);
         }
-    }
-
-    fn count(mut self, key: &'static str, value: u32) -> Self {
-        self.counts.retain(|(k, _)| *k != key);
-        self.counts.push((key, value));
-        self
-    }
-
-    fn tensor(mut self, name: &'static str, dims: &[u64], kind: u32) -> Self {
-        self.tensors.retain(|(n, ..)| *n != name);
-        self.tensors.push((name, dims.to_vec(), kind));
-        self
-    }
-
-    fn without(mut self, name: &str) -> Self {
-        self.tensors.retain(|(n, ..)| *n != name);
-        self
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let mut out = b"GGUF\x03\0\0\0".to_vec();
-        out.extend((self.tensors.len() as u64).to_le_bytes());
-        out.extend((self.counts.len() as u64 + 2).to_le_bytes());
-        text(&mut out, "general.architecture");
-        out.extend(8_u32.to_le_bytes());
-        text(&mut out, "llama");
-        text(&mut out, "llama.attention.layer_norm_rms_epsilon");
-        out.extend(6_u32.to_le_bytes());
-        out.extend(1e-5_f32.to_le_bytes());
-        for (key, value) in &self.counts {
-            text(&mut out, key);
-            out.extend(4_u32.to_le_bytes());
-            out.extend(value.to_le_bytes());
+        for (name, dims) in tensors {
+            tiny = tiny.tensor(name, dims, 0);
         }
-        let mut offset = 0_u64;
-        for (name, dims, kind) in &self.tensors {
-            text(&mut out, name);
-            out.extend((dims.len() as u32).to_le_bytes());
-            dims.iter().for_each(|dim| out.extend(dim.to_le_bytes()));
-            out.extend(kind.to_le_bytes());
-            out.extend(offset.to_le_bytes());
-            offset += (dims.iter().product::<u64>() * 4).next_multiple_of(32);
-        }
-        out.resize(out.len().next_multiple_of(32) + offset as usize, 0);
-        out
+        tiny
+    }
+
+    fn count(self, key: &str, value: u32) -> Self {
+        Self(self.0.count(key, value))
+    }
+
+    fn tensor(self, name: &str, dims: &[u64], kind: u32) -> Self {
+        let bytes = 4 * dims.iter().product::<u64>() as usize;
+        Self(self.0.tensor(name, dims, kind, vec![0; bytes]))
+    }
+
+    fn without(self, name: &str) -> Self {
+        Self(self.0.without(name))
     }
 
     fn convert(&self, name: &str) -> Result<(), Error> {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let (from, to) = (
-            folder.join(format!("{name}.gguf")),
-            folder.join(format!("{name}.ink")),
-        );
-        fs::write(&from, self.bytes()).unwrap();
+        let from = folder.join(format!("{name}.gguf"));
+        let to = folder.join(format!("{name}.ink"));
+        fs::write(&from, self.0.bytes()).expect("the folder for tests can be written");
         let source = Source::open(&from);
         let done = source.and_then(|s| convert(&s, &to, &Options::default(), &mut |_| {}));
         assert_eq!(done.is_ok(), to.exists(), "{name}");
         let _ = fs::remove_file(&to);
-        fs::remove_file(&from).unwrap();
+        let _ = fs::remove_file(&from);
         done.map(drop)
     }
 
@@ -106,11 +77,6 @@ impl Tiny {
         let error = self.convert(name).expect_err(name);
         assert_eq!(error.kind(), kind, "{name}: {error}");
     }
-}
-
-fn text(out: &mut Vec<u8>, text: &str) {
-    out.extend((text.len() as u64).to_le_bytes());
-    out.extend(text.bytes());
 }
 
 #[test]
