@@ -1,12 +1,16 @@
-//! Ctrl-C: work that can be resumed ends at once, other work looks at a flag between its steps.
+//! Ctrl-C: work that can be resumed ends at once, a running answer is cancelled, other work looks at a flag.
 
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use inkstone_engine::Canceller;
 
 use crate::exit::Interrupted;
 use crate::terminal;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static RESUMABLE: AtomicBool = AtomicBool::new(false);
+static ANSWER: Mutex<Option<Canceller>> = Mutex::new(None);
 
 /// From here on Ctrl-C sets a flag; a second one, before anybody looked, ends the program.
 pub(crate) fn watch() {
@@ -19,7 +23,16 @@ pub(crate) fn watch() {
         if REQUESTED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
+        if let Some(canceller) = &*ANSWER.lock().unwrap_or_else(PoisonError::into_inner) {
+            canceller.cancel();
+        }
     });
+}
+
+/// From here on Ctrl-C also cancels what this stops.
+pub(crate) fn cancels(canceller: Canceller) {
+    watch();
+    *ANSWER.lock().unwrap_or_else(PoisonError::into_inner) = Some(canceller);
 }
 
 /// While the guard lives, whatever is on disk can be taken up by the next run: Ctrl-C ends at once.
@@ -38,19 +51,14 @@ impl Drop for Resumable {
     }
 }
 
-/// Whether Ctrl-C was pressed since the last [`forget`].
-pub(crate) fn requested() -> bool {
-    REQUESTED.load(Ordering::Relaxed)
-}
-
-/// Takes note of a Ctrl-C that was dealt with.
-pub(crate) fn forget() {
-    REQUESTED.store(false, Ordering::Relaxed);
+/// Takes note of a Ctrl-C; whether there was one.
+pub(crate) fn take() -> bool {
+    REQUESTED.swap(false, Ordering::Relaxed)
 }
 
 /// Fails once Ctrl-C was pressed.
 pub(crate) fn check() -> anyhow::Result<()> {
-    if requested() {
+    if take() {
         return Err(Interrupted.into());
     }
     Ok(())

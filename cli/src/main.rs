@@ -1,12 +1,16 @@
 //! The `inkstone` command: reads the command line, runs one command, prints its error once.
 
+mod answer;
 mod arguments;
 mod commands;
 mod exit;
 mod interrupt;
+mod machine;
 mod nearest;
+mod resolve;
 mod store;
 mod terminal;
+mod text_side;
 
 use std::process::ExitCode;
 

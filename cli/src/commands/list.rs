@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::store::{CATALOGUE, Entry, Home, Installed, installed};
+use crate::store::{CATALOGUE, Entry, Home, Installed, installed, licence_of};
 use crate::terminal::{Bytes, Table, Terminal, parse_bytes};
 
 /// Show the models that are here, or that can be pulled
@@ -42,9 +42,9 @@ fn here(terminal: &Terminal, home: &Home) -> anyhow::Result<()> {
     for model in &models {
         let formats: Vec<String> = model.conversions().iter().filter_map(|p| stem(p)).collect();
         table.row([
-            model.manifest.name.clone(),
+            model.record.name.clone(),
             Bytes(model.bytes()).to_string(),
-            model.manifest.licence.id.clone(),
+            licence_of(&model.record.about).to_owned(),
             formats.join(" "),
         ]);
     }
@@ -54,11 +54,12 @@ fn here(terminal: &Terminal, home: &Home) -> anyhow::Result<()> {
 
 fn installed_value(model: &Installed) -> Value {
     json!({
-        "name": model.manifest.name,
-        "source": model.manifest.source,
+        "name": model.record.name,
+        "source": model.record.source,
         "bytes": model.bytes(),
-        "licence": model.manifest.licence,
-        "files": model.manifest.files,
+        "licence": licence_of(&model.record.about),
+        "about": model.record.about,
+        "files": model.record.files,
         "conversions": model.conversions(),
         "folder": model.folder,
     })
@@ -84,7 +85,7 @@ fn available(arguments: &Arguments, terminal: &Terminal, home: &Home) -> anyhow:
             .note("no model of the catalogue fits; allow more with --fits or less with --context");
     }
     let here = installed(home);
-    let is_here = |entry: &Entry| here.iter().any(|model| model.manifest.name == entry.name);
+    let is_here = |entry: &Entry| here.iter().any(|model| model.record.name == entry.name);
     let mut table = Table::new(&[
         "NAME",
         "DOWNLOAD",
@@ -102,7 +103,7 @@ fn available(arguments: &Arguments, terminal: &Terminal, home: &Home) -> anyhow:
             Bytes(entry.bytes).to_string(),
             format!("~{}", Bytes(entry.memory_bytes(context))),
             format!("{context} of {}", entry.context),
-            entry.licence.to_owned(),
+            entry.licence(),
             entry.languages.join(" "),
             if is_here(entry) { "yes" } else { "no" }.to_owned(),
             entry.about.to_owned(),
@@ -128,7 +129,7 @@ fn available_value(entry: &Entry, context: u64, here: bool) -> Value {
         "memory_bytes": entry.memory_bytes(context),
         "context": context,
         "trained_context": entry.context,
-        "licence": entry.licence,
+        "licence": entry.licence(),
         "languages": entry.languages,
         "base_model": entry.base_model,
         "installed": here,

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::arguments::Model;
-use crate::store::{Consent, Home, Reference, pull, term_keys};
+use crate::store::{Consent, Home, Reference, licence_of, pull, term_keys};
 use crate::terminal::{Bytes, Terminal};
 
 /// Fetch a model into the cache
@@ -26,24 +26,25 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
     let consent = Consent::new(&arguments.accept_license);
     let pulled = pull(terminal, &Home::find()?, &reference, &consent)?;
     let model = &pulled.model;
-    let manifest = &model.manifest;
+    let record = &model.record;
     let path = model.source_path();
     if !pulled.fetched {
-        terminal.note(format_args!("{} is in the cache already", manifest.name));
+        terminal.note(format_args!("{} is in the cache already", record.name));
     }
     let value = json!({
-        "name": manifest.name,
-        "source": manifest.source,
+        "name": record.name,
+        "source": record.source,
         "path": path,
         "fetched": pulled.fetched,
-        "files": manifest.files,
-        "licence": manifest.licence,
+        "files": record.files,
+        "licence": licence_of(&record.about),
+        "about": record.about,
     });
-    let bytes = manifest.files.iter().map(|f| f.bytes).sum();
+    let bytes = record.files.iter().map(|f| f.bytes).sum();
     terminal.note(format_args!(
         "{}, licence {}",
         Bytes(bytes),
-        manifest.licence.id
+        licence_of(&record.about)
     ));
     terminal.result(&value, |out| writeln!(out, "{}", path.display()))
 }

@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     let home = Home::find()?;
     let model = find(&home, &arguments.name)?;
-    let (name, bytes) = (&model.manifest.name, model.bytes());
+    let (name, bytes) = (&model.record.name, model.bytes());
     if !arguments.yes {
         let question = format!(
             "Delete {name} ({}) from {}?",
@@ -58,10 +58,10 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
 
 fn find(home: &Home, name: &str) -> anyhow::Result<Installed> {
     let models = installed(home);
-    if let Some(model) = models.iter().find(|m| m.manifest.name == name) {
+    if let Some(model) = models.iter().find(|m| m.record.name == name) {
         return Ok(model.clone());
     }
-    let names = models.iter().map(|m| m.manifest.name.as_str());
+    let names = models.iter().map(|m| m.record.name.as_str());
     let advice = match nearest(name, names) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "`inkstone list` shows what is".to_owned(),

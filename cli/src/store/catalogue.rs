@@ -1,6 +1,8 @@
 //! The models that have a name here. To add one, add a row; the tests check it.
 
-use super::licence::{Licence, terms_of};
+use inkstone_engine::format::records::Manifest;
+
+use super::licence;
 
 /// A model that can be pulled by its name.
 #[derive(Debug)]
@@ -9,8 +11,8 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// One line for a person who chooses.
     pub(crate) about: &'static str,
-    /// SPDX identifier or `LicenseRef-…`.
-    pub(crate) licence: &'static str,
+    /// The licence as model cards spell it.
+    card: &'static str,
     /// Who made it.
     pub(crate) attribution: &'static str,
     /// What it was made from.
@@ -65,14 +67,19 @@ impl Entry {
     }
 
     /// What travels with the weights.
-    pub(crate) fn licence_record(&self) -> Licence {
-        Licence {
-            id: self.licence.to_owned(),
-            notice: terms_of(self.licence).map(|terms| terms.notice()),
-            attribution: Some(self.attribution.to_owned()),
-            base_model: Some(self.base_model.to_owned()),
-            changes: Vec::new(),
+    pub(super) fn manifest(&self) -> Manifest {
+        let bases = vec![self.base_model.to_owned()];
+        let about = licence::about(Some(self.card), vec![self.attribution.to_owned()], bases);
+        Manifest {
+            name: self.name.to_owned(),
+            languages: self.languages.iter().map(|tag| (*tag).to_owned()).collect(),
+            ..about
         }
+    }
+
+    /// The licence as SPDX or `LicenseRef-…`.
+    pub(crate) fn licence(&self) -> String {
+        licence::licence_of(&self.manifest()).to_owned()
     }
 
     /// The row with this name.
@@ -86,7 +93,7 @@ pub(crate) static CATALOGUE: &[Entry] = &[
     Entry {
         name: "smollm2-135m",
         about: "SmolLM2 135M Instruct, Q4_1: answers and chats, small enough for any machine",
-        licence: "Apache-2.0",
+        card: "apache-2.0",
         attribution: "Hugging Face TB (HuggingFaceTB)",
         base_model: "HuggingFaceTB/SmolLM2-135M-Instruct",
         languages: &["en"],
@@ -107,7 +114,7 @@ pub(crate) static CATALOGUE: &[Entry] = &[
     Entry {
         name: "gemma3-270m",
         about: "Gemma 3 270M base, Q4_K_M: continues text, made to be fine-tuned; no chat template",
-        licence: "LicenseRef-Gemma",
+        card: "gemma",
         attribution: "Google DeepMind",
         base_model: "google/gemma-3-270m",
         languages: &[
@@ -162,6 +169,12 @@ mod tests {
                     .all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
             );
         }
+    }
+
+    #[test]
+    fn licences_are_known_ones() {
+        let licences: Vec<String> = CATALOGUE.iter().map(super::Entry::licence).collect();
+        assert_eq!(licences, ["Apache-2.0", "LicenseRef-Gemma"]);
     }
 
     #[test]

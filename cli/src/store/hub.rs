@@ -1,11 +1,12 @@
 //! Model hubs: how each lists a repository and serves a file of it. A hub is a row.
 
 use anyhow::{bail, ensure};
+use inkstone_engine::format::records::Manifest;
 use serde_json::Value;
 use ureq::Agent;
 
 use super::http;
-use super::licence::Licence;
+use super::licence;
 use super::source::{Repository, is_safe_path};
 
 /// A place that serves repositories of model files over HTTP.
@@ -117,17 +118,11 @@ impl Repository {
             .filter(|t| !t.is_empty())
     }
 
-    /// The licence that the repository's card names.
-    pub(super) fn licence(&self, listing: &Listing) -> Licence {
-        let owner = self.name.split('/').next().unwrap_or_default();
-        match &listing.licence {
-            Some(id) => Licence::from_card(id, owner, listing.base_model.clone()),
-            None => Licence {
-                attribution: Some(owner.to_owned()),
-                base_model: listing.base_model.clone(),
-                ..Licence::unknown()
-            },
-        }
+    /// What the repository's card says of rights and origin.
+    pub(super) fn about(&self, listing: &Listing) -> Manifest {
+        let owner = self.name.split('/').next().unwrap_or_default().to_owned();
+        let bases = listing.base_model.iter().cloned().collect();
+        licence::about(listing.licence.as_deref(), vec![owner], bases)
     }
 
     fn url(&self, template: &str, file: &str) -> anyhow::Result<String> {
@@ -326,10 +321,10 @@ mod tests {
 
     #[test]
     fn cards_give_licence_and_base_model() {
-        let licence = repository("hf:a/b").licence(&listing(&[]));
-        assert_eq!(licence.id, "MIT");
-        assert_eq!(licence.base_model.as_deref(), Some("x/y"));
-        assert_eq!(licence.attribution.as_deref(), Some("a"));
+        let about = repository("hf:a/b").about(&listing(&[]));
+        assert_eq!(about.licence.as_deref(), Some("MIT"));
+        assert_eq!(about.base_models, ["x/y"]);
+        assert_eq!(about.attribution, ["a"]);
     }
 
     #[test]

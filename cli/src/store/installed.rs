@@ -4,22 +4,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use inkstone_engine::format::records;
 use serde::{Deserialize, Serialize};
 
 use super::home::Home;
-use super::licence::Licence;
 
 /// What a folder of the cache holds and where it came from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Manifest {
+pub(crate) struct Record {
     /// As it was named: of the catalogue, a source, or the path of a converted file.
     pub(crate) name: String,
     /// The source that gave it.
     pub(crate) source: String,
     /// What was fetched. Empty where only a conversion of a file elsewhere is kept.
     pub(crate) files: Vec<FetchedFile>,
-    /// What the origin says about rights.
-    pub(crate) licence: Licence,
+    /// What is known of rights and origin.
+    pub(crate) about: records::Manifest,
 }
 
 /// One fetched file.
@@ -36,7 +36,7 @@ pub(crate) struct FetchedFile {
 pub(crate) struct Installed {
     /// Its folder in the cache.
     pub(crate) folder: PathBuf,
-    pub(crate) manifest: Manifest,
+    pub(crate) record: Record,
 }
 
 impl Installed {
@@ -46,20 +46,20 @@ impl Installed {
     }
 
     /// Writes the manifest, which makes a folder a model.
-    pub(crate) fn record(home: &Home, key: &str, manifest: Manifest) -> anyhow::Result<Self> {
+    pub(crate) fn write(home: &Home, key: &str, record: Record) -> anyhow::Result<Self> {
         let folder = home.model(key);
         let path = folder.join(MANIFEST);
         let draft = folder.join("manifest.json.part");
-        let text = serde_json::to_string_pretty(&manifest)?;
+        let text = serde_json::to_string_pretty(&record)?;
         fs::write(&draft, text).with_context(|| draft.display().to_string())?;
         fs::rename(&draft, &path).with_context(|| path.display().to_string())?;
-        Ok(Self { folder, manifest })
+        Ok(Self { folder, record })
     }
 
     /// The model as its origin made it: one file, or a folder of several.
     pub(crate) fn source_path(&self) -> PathBuf {
         let folder = source_folder(&self.folder);
-        match &self.manifest.files[..] {
+        match &self.record.files[..] {
             [only] => folder.join(&only.path),
             _ => folder,
         }
@@ -78,20 +78,20 @@ impl Installed {
 
     /// Bytes on disk, conversions included.
     pub(crate) fn bytes(&self) -> u64 {
-        let fetched: u64 = self.manifest.files.iter().map(|f| f.bytes).sum();
+        let fetched: u64 = self.record.files.iter().map(|f| f.bytes).sum();
         let converted = self.conversions();
         fetched + converted.iter().map(|path| length(path)).sum::<u64>()
     }
 
     fn read(folder: PathBuf) -> Option<Self> {
         let text = fs::read_to_string(folder.join(MANIFEST)).ok()?;
-        let manifest = serde_json::from_str(&text).ok()?;
-        Some(Self { folder, manifest })
+        let record = serde_json::from_str(&text).ok()?;
+        Some(Self { folder, record })
     }
 
     fn is_whole(&self) -> bool {
         let folder = source_folder(&self.folder);
-        let files = &self.manifest.files;
+        let files = &self.record.files;
         files
             .iter()
             .all(|file| length(&folder.join(&file.path)) == file.bytes)
@@ -104,7 +104,7 @@ const MANIFEST: &str = "manifest.json";
 pub(crate) fn installed(home: &Home) -> Vec<Installed> {
     let entries = fs::read_dir(home.models()).into_iter().flatten().flatten();
     let mut models: Vec<Installed> = entries.filter_map(|e| Installed::read(e.path())).collect();
-    models.sort_by(|a, b| a.manifest.name.cmp(&b.manifest.name));
+    models.sort_by(|a, b| a.record.name.cmp(&b.record.name));
     models
 }
 

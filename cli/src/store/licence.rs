@@ -1,73 +1,37 @@
 //! Licences: what a model may be used for travels with it, and terms are agreed to before a pull.
 
 use anyhow::bail;
-use serde::{Deserialize, Serialize};
+use inkstone_converter::manifest;
+use inkstone_converter::source::About;
+use inkstone_engine::format::records::Manifest;
 
 use crate::terminal::{Terminal, confirm};
 
-/// What the origin says about rights; every conversion carries it on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Licence {
-    /// An SPDX identifier, `LicenseRef-…`, or `unknown`.
-    pub(crate) id: String,
-    /// Where the text is, or the notice that must travel with the weights.
-    pub(crate) notice: Option<String>,
-    /// Who made the model.
-    pub(crate) attribution: Option<String>,
-    /// The model it was made from.
-    pub(crate) base_model: Option<String>,
-    /// What was changed since.
-    pub(crate) changes: Vec<String>,
-}
-
-impl Licence {
-    /// Of a model whose origin says nothing.
-    pub(crate) fn unknown() -> Self {
-        Self {
-            id: "unknown".to_owned(),
-            notice: None,
-            attribution: None,
-            base_model: None,
-            changes: Vec::new(),
-        }
-    }
-
-    /// Translates what a hub's model card says: `apache-2.0` to `Apache-2.0`, `gemma` to `LicenseRef-Gemma`.
-    pub(crate) fn from_card(id: &str, owner: &str, base_model: Option<String>) -> Self {
-        let row = CARD_IDS.iter().find(|row| row.0.eq_ignore_ascii_case(id));
-        let id = match row {
-            Some(row) => row.1.to_owned(),
-            None => format!(
-                "LicenseRef-{}",
-                id.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
-            ),
-        };
-        let notice = terms_of(&id).map(Terms::notice);
-        Self {
-            id,
-            notice,
-            attribution: Some(owner.to_owned()),
-            base_model,
-            changes: Vec::new(),
-        }
+/// What is known of a model's rights and origin, from how its origin spells the licence.
+pub(super) fn about(
+    spelled: Option<&str>,
+    authors: Vec<String>,
+    base_models: Vec<String>,
+) -> Manifest {
+    let about = About {
+        licence: spelled.map(str::to_owned),
+        authors,
+        base_models,
+        ..About::default()
+    };
+    Manifest {
+        changes: Vec::new(),
+        ..manifest::from_source(&about, String::new())
     }
 }
 
-/// Identifiers of model cards, and what SPDX calls them.
-static CARD_IDS: &[(&str, &str)] = &[
-    ("apache-2.0", "Apache-2.0"),
-    ("mit", "MIT"),
-    ("bsd-2-clause", "BSD-2-Clause"),
-    ("bsd-3-clause", "BSD-3-Clause"),
-    ("cc-by-4.0", "CC-BY-4.0"),
-    ("cc-by-nc-4.0", "CC-BY-NC-4.0"),
-    ("cc0-1.0", "CC0-1.0"),
-    ("gemma", "LicenseRef-Gemma"),
-    ("unlicense", "Unlicense"),
-];
+/// The licence in a word.
+pub(crate) fn licence_of(about: &Manifest) -> &str {
+    about.licence.as_deref().unwrap_or("unknown")
+}
 
 /// Terms that must be agreed to before the weights are fetched.
-pub(super) struct Terms {
+struct Terms {
     /// The licence they stand behind.
     id: &'static str,
     /// What `--accept-license` calls them.
@@ -83,19 +47,8 @@ static TERMS: &[Terms] = &[Terms {
     address: "https://ai.google.dev/gemma/terms",
 }];
 
-impl Terms {
-    /// The sentence that the terms want beside the weights.
-    pub(super) fn notice(&self) -> String {
-        format!(
-            "Gemma is provided under and subject to {} found at {}",
-            self.title.trim_start_matches("the "),
-            self.address
-        )
-    }
-}
-
 /// The terms behind a licence, if it has any.
-pub(super) fn terms_of(id: &str) -> Option<&'static Terms> {
+fn terms_of(id: &str) -> Option<&'static Terms> {
     TERMS.iter().find(|terms| terms.id == id)
 }
 
@@ -149,18 +102,23 @@ impl Consent {
 
 #[cfg(test)]
 mod tests {
-    use super::{Licence, terms_of};
+    use super::{TERMS, about, licence_of};
 
     #[test]
-    fn model_cards_become_spdx() {
-        for (card, spdx) in [
-            ("apache-2.0", "Apache-2.0"),
-            ("gemma", "LicenseRef-Gemma"),
-            ("llama3.2", "LicenseRef-llama3-2"),
-        ] {
-            assert_eq!(Licence::from_card(card, "someone", None).id, spdx);
+    fn terms_stand_behind_a_licence_that_the_converter_knows() {
+        for terms in TERMS {
+            let about = about(Some(terms.key), Vec::new(), Vec::new());
+            assert_eq!(about.licence.as_deref(), Some(terms.id));
+            assert_eq!(about.licence_address.as_deref(), Some(terms.address));
+            assert!(
+                about.licence_text.is_some(),
+                "the notice travels with the weights"
+            );
         }
-        assert!(terms_of("LicenseRef-Gemma").is_some());
-        assert!(terms_of("MIT").is_none());
+    }
+
+    #[test]
+    fn nothing_known_is_said_so() {
+        assert_eq!(licence_of(&about(None, Vec::new(), Vec::new())), "unknown");
     }
 }

@@ -1,6 +1,7 @@
 //! Models on this machine: what can be pulled, from where, and what is here already.
 
 mod catalogue;
+mod converted;
 mod disk;
 mod download;
 mod home;
@@ -14,10 +15,11 @@ mod reference;
 mod source;
 
 pub(crate) use catalogue::{CATALOGUE, Entry};
+pub(crate) use converted::{convert_to, converted};
 pub(crate) use disk::free_bytes;
 pub(crate) use home::Home;
 pub(crate) use installed::{Installed, installed};
-pub(crate) use licence::{Consent, term_keys};
+pub(crate) use licence::{Consent, licence_of, term_keys};
 pub(crate) use pip::find as find_pip;
-pub(crate) use pull::{key_of, pull};
+pub(crate) use pull::pull;
 pub(crate) use reference::Reference;

@@ -4,14 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use inkstone_engine::format::records::Manifest;
 use sha2::{Digest, Sha256};
 use ureq::Agent;
 
 use super::catalogue::Entry;
 use super::download::{self, Request};
 use super::home::Home;
-use super::installed::{FetchedFile, Installed, Manifest, source_folder};
-use super::licence::{Consent, Licence};
+use super::installed::{FetchedFile, Installed, Record, source_folder};
+use super::licence::{Consent, licence_of};
 use super::reference::Reference;
 use super::source::{Package, Repository, Source};
 use super::{disk, http, pip};
@@ -46,8 +47,8 @@ pub(crate) fn pull(
             home.model(&wanted.key).display()
         );
     }
-    if let Some(licence) = &wanted.licence {
-        consent.require(terminal, &wanted.name, &licence.id)?;
+    if let Some(about) = &wanted.about {
+        consent.require(terminal, &wanted.name, licence_of(about))?;
     }
     let _resumable = interrupt::resumable();
     let _lock = home.lock(&wanted.key, || {
@@ -75,11 +76,6 @@ pub(crate) fn pull(
     })
 }
 
-/// The key of the cache folder of a reference that can be pulled.
-pub(crate) fn key_of(reference: &Reference) -> anyhow::Result<String> {
-    Ok(Wanted::of(reference)?.key)
-}
-
 /// What is to be fetched.
 struct Wanted {
     name: String,
@@ -87,7 +83,7 @@ struct Wanted {
     /// The name its file gets, where the catalogue says so.
     file: Option<&'static str>,
     bytes: Option<u64>,
-    licence: Option<Licence>,
+    about: Option<Manifest>,
     sources: Vec<(Source, Option<&'static str>)>,
 }
 
@@ -101,10 +97,10 @@ impl Wanted {
             Reference::Name(entry) => Self::of_entry(entry),
             Reference::Source(source) => Ok(Self {
                 name: source.to_string(),
-                key: key_of_source(&source.to_string()),
+                key: key_of(&source.to_string()),
                 file: None,
                 bytes: None,
-                licence: None,
+                about: None,
                 sources: vec![(source.clone(), None)],
             }),
         }
@@ -121,7 +117,7 @@ impl Wanted {
             key: entry.name.to_owned(),
             file: Some(entry.file),
             bytes: Some(entry.bytes),
-            licence: Some(entry.licence_record()),
+            about: Some(entry.manifest()),
             sources: sources?,
         })
     }
@@ -138,7 +134,7 @@ struct Fetch<'a> {
 /// What a source gave.
 struct Got {
     files: Vec<FetchedFile>,
-    licence: Licence,
+    about: Manifest,
 }
 
 impl Fetch<'_> {
@@ -166,22 +162,22 @@ impl Fetch<'_> {
     }
 
     fn install(&self, source: &Source, got: Got) -> anyhow::Result<Installed> {
-        let manifest = Manifest {
+        let record = Record {
             name: self.wanted.name.clone(),
             source: source.to_string(),
             files: got.files,
-            licence: self.wanted.licence.clone().unwrap_or(got.licence),
+            about: self.wanted.about.clone().unwrap_or(got.about),
         };
-        Installed::record(self.home, &self.wanted.key, manifest)
+        Installed::write(self.home, &self.wanted.key, record)
     }
 
     fn from_hub(&self, repository: &Repository, sha256: Option<&str>) -> anyhow::Result<Got> {
         let agent = http::agent();
         let listing = repository.list(&agent)?;
-        let licence = repository.licence(&listing);
-        if self.wanted.licence.is_none() {
+        let about = repository.about(&listing);
+        if self.wanted.about.is_none() {
             self.consent
-                .require(self.terminal, &self.wanted.name, &licence.id)?;
+                .require(self.terminal, &self.wanted.name, licence_of(&about))?;
         }
         let mut files = repository.files(&listing)?;
         if let ([only], Some(hash)) = (&mut files[..], sha256) {
@@ -201,7 +197,7 @@ impl Fetch<'_> {
         }
         Ok(Got {
             files: fetched,
-            licence,
+            about,
         })
     }
 
@@ -250,7 +246,7 @@ impl Fetch<'_> {
         fs::remove_dir_all(&staging).with_context(|| staging.display().to_string())?;
         Ok(Got {
             files: vec![fetched_file(&name, adopted?, &to)?],
-            licence: Licence::unknown(),
+            about: Manifest::default(),
         })
     }
 }
@@ -273,7 +269,7 @@ fn short(source: &Source) -> String {
 }
 
 /// A folder name that says where it is from and that no two sources share.
-fn key_of_source(source: &str) -> String {
+pub(super) fn key_of(source: &str) -> String {
     const READABLE: usize = 60;
     let hash = Sha256::digest(source.as_bytes());
     let tail: String = hash

@@ -2,6 +2,7 @@
 
 mod progress;
 mod prompt;
+mod stream;
 mod table;
 mod units;
 
@@ -16,6 +17,7 @@ use crate::arguments::Global;
 
 pub(crate) use progress::Progress;
 pub(crate) use prompt::confirm;
+pub(crate) use stream::Stream;
 pub(crate) use table::Table;
 pub(crate) use units::{Bytes, parse_bytes};
 

@@ -1,4 +1,7 @@
-//! The command line: global options, and the option groups that commands share.
+//! The command line: global options, and the groups of options that commands share.
+
+mod sampling;
+mod session;
 
 use std::path::PathBuf;
 
@@ -7,6 +10,9 @@ use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser};
 use crate::commands::Command;
 use crate::exit::Usage;
 use crate::terminal;
+
+pub(crate) use sampling::Sampling;
+pub(crate) use session::Session;
 
 /// Convert a language model once, then run the same bits anywhere.
 #[derive(Parser)]

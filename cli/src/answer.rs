@@ -1,0 +1,92 @@
+//! An answer of a model, streamed as it comes.
+
+use inkstone_engine::{Finish, Generation, Model, Options, Piece, Session, Stats};
+use serde_json::{Value, json};
+
+use crate::arguments::Sampling;
+use crate::terminal::{Stream, Terminal};
+
+/// How an answer ended and what it took.
+pub(crate) struct Answer {
+    pub(crate) text: Vec<u8>,
+    pub(crate) finish: Finish,
+    pub(crate) stats: Stats,
+}
+
+/// Draws the answer to what was fed; each piece goes to `stream` at once, where there is one.
+pub(crate) fn answer(
+    terminal: &Terminal,
+    model: &Model,
+    session: &mut Session,
+    options: &Options,
+    mut stream: Option<&mut Stream>,
+) -> anyhow::Result<Answer> {
+    let mut generation = Generation::new(model, options)?;
+    let (mut text, mut piece) = (Vec::new(), Vec::new());
+    loop {
+        let step = generation.next(session, &mut piece)?;
+        if let Some(stream) = stream.as_mut().filter(|_| !piece.is_empty()) {
+            stream.write(&piece)?;
+        }
+        text.append(&mut piece);
+        match step {
+            Piece::Shifted { dropped } => terminal.note(format_args!(
+                "the context was full: {dropped} tokens were dropped"
+            )),
+            Piece::Finished(finish) => {
+                return Ok(Answer {
+                    text,
+                    finish,
+                    stats: generation.stats(),
+                });
+            }
+            Piece::Prompt { .. } | Piece::Token(_) => {}
+        }
+    }
+}
+
+/// What the engine is told of how answers end.
+pub(crate) fn options(sampling: &Sampling) -> Options {
+    Options {
+        limit: sampling.limit,
+        stops: sampling.stop.clone(),
+        stop_ids: sampling.stop_ids.clone(),
+        ..Options::default()
+    }
+}
+
+/// One word for why an answer is over.
+pub(crate) fn finish_name(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop(_) => "stop",
+        Finish::StopText(_) => "stop_text",
+        Finish::Limit => "limit",
+        Finish::ContextFull => "context_full",
+        Finish::Cancelled => "cancelled",
+        Finish::Idle => "idle",
+    }
+}
+
+/// The figures of an answer as JSON.
+pub(crate) fn stats_value(stats: &Stats) -> Value {
+    json!({
+        "prompt_tokens": stats.prompt_tokens,
+        "tokens": stats.tokens,
+        "seconds_to_first": stats.first.as_secs_f64(),
+        "seconds_after_first": stats.rest.as_secs_f64(),
+        "prompt_tokens_per_second": stats.prompt_rate(),
+        "tokens_per_second": stats.token_rate(),
+    })
+}
+
+/// The figures of an answer in a line.
+pub(crate) fn stats_line(stats: &Stats) -> String {
+    format!(
+        "prompt {} tokens, {:.1}/s; answer {} tokens, {:.1}/s; first after {:.2} s",
+        stats.prompt_tokens,
+        stats.prompt_rate(),
+        stats.tokens,
+        stats.token_rate(),
+        stats.first.as_secs_f64(),
+    )
+}

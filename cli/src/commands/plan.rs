@@ -1,0 +1,57 @@
+//! `inkstone plan`: what a session takes, before anything is loaded.
+
+use clap::Args;
+use serde_json::{Map, json};
+
+use crate::arguments::{Model, Session};
+use crate::resolve;
+use crate::terminal::{Bytes, Terminal};
+
+/// Tell exactly what memory a session takes
+///
+/// Nothing is loaded and nothing reserved. What is mapped is the file itself; processes that run it share it.
+#[derive(Args)]
+#[command(after_help = "Example:\n  inkstone plan smollm2-135m --context 2048 --kv int8")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    model: Model,
+    #[command(flatten)]
+    session: Session,
+}
+
+/// Plans.
+pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
+    let model = resolve::model(terminal, arguments.model.name()?)?;
+    let plan = model.plan(&arguments.session.config())?;
+    let rows = plan.rows();
+    let value = json!({
+        "model": model.path(),
+        "context": plan.config.context,
+        "batch": plan.config.batch,
+        "threads": plan.config.threads,
+        "kv": kv_name(&plan),
+        "mapped": plan.mapped,
+        "weights": plan.weights,
+        "reserved": plan.reserved(),
+        "bytes": rows.iter().map(|(name, bytes)| ((*name).to_owned(), (*bytes).into())).collect::<Map<_, _>>(),
+    });
+    terminal.result(&value, |out| {
+        for (name, bytes) in rows {
+            writeln!(out, "{name:16} {bytes:>14}  {}", Bytes(bytes))?;
+        }
+        writeln!(
+            out,
+            "{:16} {:>14}  {}",
+            "reserved",
+            plan.reserved(),
+            Bytes(plan.reserved())
+        )
+    })
+}
+
+fn kv_name(plan: &inkstone_engine::Plan) -> &'static str {
+    let row = inkstone_engine::KVS
+        .iter()
+        .find(|row| row.1 == plan.config.kv);
+    row.expect("`KVS` holds every form").0
+}

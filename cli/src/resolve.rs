@@ -1,0 +1,36 @@
+//! From a MODEL of the command line to a file: pulled and converted where that is needed, once.
+
+use std::path::PathBuf;
+
+use inkstone_engine::Model;
+use inkstone_engine::format::records::Manifest;
+
+use crate::store::{self, Consent, Home, Reference};
+use crate::terminal::Terminal;
+
+/// The model, ready to run.
+pub(crate) fn model(terminal: &Terminal, name: &str) -> anyhow::Result<Model> {
+    let path = store::converted(terminal, &Home::find()?, &Reference::parse(name)?)?;
+    terminal.detail(format_args!("opening {}", path.display()));
+    Ok(Model::open(&path)?)
+}
+
+/// The file or folder as its origin made it.
+pub(crate) fn source(terminal: &Terminal, name: &str) -> anyhow::Result<PathBuf> {
+    Ok(source_and_about(terminal, name)?.0)
+}
+
+/// The same, with what is known of its rights beside what it says itself.
+pub(crate) fn source_and_about(
+    terminal: &Terminal,
+    name: &str,
+) -> anyhow::Result<(PathBuf, Manifest)> {
+    match Reference::parse(name)? {
+        Reference::Path(path) => Ok((path, Manifest::default())),
+        other => {
+            let consent = Consent::new(&[]);
+            let model = store::pull(terminal, &Home::find()?, &other, &consent)?.model;
+            Ok((model.source_path(), model.record.about))
+        }
+    }
+}
