@@ -40,6 +40,12 @@ pub struct Arch {
 /// Values that `transformers` fills in where a `config.json` does not state them.
 #[derive(Debug, Clone, Copy)]
 pub struct HfDefaults {
+    /// Heads of queries.
+    pub heads: Option<u64>,
+    /// Heads of keys and values, if not as many as of queries.
+    pub kv_heads: Option<u64>,
+    /// The longest sequence.
+    pub context: u64,
     /// Width of a head, if it does not follow from the width and the heads.
     pub head_dim: Option<u64>,
     /// Whether the output shares the embedding's matrix.
@@ -144,6 +150,9 @@ const LLAMA: Arch = Arch {
     scales_embedding: false,
     wide_score_layers: None,
     hf_defaults: HfDefaults {
+        heads: None,
+        kv_heads: None,
+        context: 2048,
         head_dim: None,
         tied: false,
         window: None,
@@ -209,6 +218,9 @@ const GEMMA3: Arch = Arch {
     scales_embedding: true,
     wide_score_layers: Some(62),
     hf_defaults: HfDefaults {
+        heads: Some(8),
+        kv_heads: Some(4),
+        context: 131_072,
         head_dim: Some(256),
         tied: true,
         window: Some(4096),

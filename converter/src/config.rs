@@ -12,8 +12,6 @@ use facts::Facts;
 const SIZE_MAX: u64 = 1 << 24;
 const LAYERS_MAX: u64 = 1024;
 const HEADS_MAX: u64 = 1024;
-/// The context of a checkpoint that states none.
-const CONTEXT_DEFAULT: u64 = 2048;
 
 /// What a checkpoint says of the shape of its model, checked.
 #[derive(Debug, Clone)]
@@ -174,7 +172,8 @@ impl Config {
     fn from_facts(arch: &'static Arch, facts: &Facts<'_>) -> Result<Self> {
         let width = facts.needed(&facts::WIDTH)?;
         let layers = facts.needed(&facts::LAYERS)?;
-        let heads = facts.needed(&facts::HEADS)?;
+        let defaults = &arch.hf_defaults;
+        let heads = facts.needed_or(&facts::HEADS, defaults.heads)?;
         if heads == 0 || heads > HEADS_MAX {
             return Err(over_limit(format!("{heads} heads")));
         }
@@ -199,10 +198,10 @@ impl Config {
             width,
             ffn_width: facts.needed(&facts::FFN_WIDTH)?,
             heads,
-            kv_heads: facts.count(&facts::KV_HEADS)?.unwrap_or(heads),
+            kv_heads: facts.needed_or(&facts::KV_HEADS, defaults.kv_heads.or(Some(heads)))?,
             head_dim,
             vocab: facts.count(&facts::VOCAB)?,
-            context: facts.count(&facts::CONTEXT)?.unwrap_or(CONTEXT_DEFAULT),
+            context: facts.needed_or(&facts::CONTEXT, Some(defaults.context))?,
             norm_eps: facts.real(&facts::NORM_EPS)?.unwrap_or(1e-6),
             rope: facts.rope(arch, head_dim)?,
             window,

@@ -4,7 +4,9 @@ use core::fmt;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use inkstone_format::records::{self, Manifest, Origin as Record, Provenance, Rewrite};
 use inkstone_format::{Declaration, NO_LAYER, SectionKind, WriteError, Writer};
@@ -34,6 +36,9 @@ static ENDS: &[&str] = &[
 ];
 /// A file that ends answers by more tokens than this is none of a model.
 const STOPS_MAX: usize = 64;
+/// Bytes of panels that a thread makes before they are written.
+const TURN_BYTES: usize = 1 << 20;
+const THREADS_MAX: usize = 16;
 
 /// Which formats weights are stored in.
 #[derive(Debug, Clone, Copy)]
@@ -328,10 +333,14 @@ impl<'a> Plan<'a> {
         let panel =
             Panel::new(self.declaration.format, height, inputs).ok_or_else(|| large(self.part))?;
         let named = |e: Error| e.about(&tensor.name);
-        let mut packer = Packer::new(self.route, tensor.kind, panel).map_err(named)?;
+        let turn = height * (TURN_BYTES / panel.bytes().len().max(1)).max(1);
+        let packer = Packer::new(self.route, tensor.kind, panel).map_err(named)?;
+        let mut packers = vec![packer; threads()];
         source.read(tensor, bytes)?;
-        for rows in rows.chunks(height) {
-            out(packer.pack(bytes, rows).map_err(named)?)?;
+        for rows in rows.chunks(turn * packers.len()) {
+            for packed in pack(&mut packers, bytes, rows, turn) {
+                out(&packed.map_err(named)?)?;
+            }
         }
         Ok(())
     }
@@ -371,6 +380,24 @@ impl<'a> Plan<'a> {
             rewrites: written.rewrites,
         }
     }
+}
+
+/// Packs `turn` rows on each thread, and gives the panels in the order of the rows.
+fn pack(packers: &mut [Packer], bytes: &[u8], rows: &[u32], turn: usize) -> Vec<Result<Vec<u8>>> {
+    thread::scope(|scope| {
+        let turns = packers.iter_mut().zip(rows.chunks(turn));
+        let started: Vec<_> = turns
+            .map(|(packer, rows)| scope.spawn(move || packer.pack_all(bytes, rows)))
+            .collect();
+        let ended = started.into_iter().map(|thread| thread.join());
+        ended
+            .map(|packed| packed.unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get().min(THREADS_MAX))
 }
 
 /// The numbers of a gain, a bias or a table, rewritten.

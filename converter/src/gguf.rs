@@ -2,7 +2,7 @@
 
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -154,8 +154,8 @@ impl Header {
         let entry_count = input.u64()?;
         let entries = input.entries(entry_count)?;
         let alignment = alignment(&entries)?;
-        let mut tensors = input.tensors(tensor_count)?;
-        place(&mut tensors, input.at, alignment, length)?;
+        let mut tensors = input.tensors(tensor_count, alignment)?;
+        place(&mut tensors, input.at.next_multiple_of(alignment), length)?;
         Ok(Self {
             version,
             alignment,
@@ -196,30 +196,21 @@ fn alignment(entries: &BTreeMap<String, Entry>) -> Result<u64> {
 }
 
 /// Turns offsets from the data section into offsets from the start of the file, and demands that
-/// the tensors follow each other without holes or overlaps and end inside the file.
-fn place(tensors: &mut [TensorInfo], header: u64, alignment: u64, length: u64) -> Result<()> {
-    let data = header.next_multiple_of(alignment);
-    let mut expected = 0_u64;
+/// the tensors end inside the file.
+fn place(tensors: &mut [TensorInfo], data: u64, length: u64) -> Result<()> {
     for tensor in tensors {
-        let name = &tensor.name;
-        if tensor.offset != expected {
-            return Err(malformed(format!(
-                "tensor {name} starts {} bytes into the data, where {expected} was expected",
-                tensor.offset
-            ))
-            .at(header));
-        }
-        let start = data.checked_add(expected);
+        let start = data.checked_add(tensor.offset);
         let end = start.and_then(|start| start.checked_add(tensor.bytes));
         let (Some(start), Some(end)) = (start, end) else {
-            return Err(malformed(format!("the extent of tensor {name} overflows")).at(header));
+            let message = format!("the extent of tensor {} overflows", tensor.name);
+            return Err(malformed(message).at(data));
         };
         if end > length {
+            let name = &tensor.name;
             let message = format!("tensor {name} ends at byte {end} of a file of {length}");
             return Err(Error::new(ErrorKind::Truncated, message).at(start));
         }
         tensor.offset = start;
-        expected = (end - data).next_multiple_of(alignment);
     }
     Ok(())
 }
@@ -305,15 +296,27 @@ impl<R: Read> Input<R> {
             .ok_or_else(|| malformed("a boolean is neither 0 nor 1").at(start))
     }
 
-    fn tensors(&mut self, count: u64) -> Result<Vec<TensorInfo>> {
+    /// The list of tensors, which must follow each other without holes or overlaps.
+    fn tensors(&mut self, count: u64, alignment: u64) -> Result<Vec<TensorInfo>> {
         let mut tensors = Vec::new();
-        let mut names = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
+        let mut expected = 0_u64;
         for _ in 0..count {
             let start = self.at;
             let tensor = self.tensor()?;
             if !names.insert(tensor.name.clone()) {
                 return Err(malformed(format!("tensor {} stands twice", tensor.name)).at(start));
             }
+            let (name, offset) = (&tensor.name, tensor.offset);
+            if offset != expected {
+                let message =
+                    format!("tensor {name} starts {offset} bytes into the data, not {expected}");
+                return Err(malformed(message).at(self.at - 8));
+            }
+            expected = expected
+                .checked_add(tensor.bytes)
+                .and_then(|end| end.checked_next_multiple_of(alignment))
+                .ok_or_else(|| malformed(format!("tensor {name} is too long")).at(self.at - 8))?;
             tensors.push(tensor);
         }
         Ok(tensors)

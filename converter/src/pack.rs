@@ -19,7 +19,7 @@ pub struct CodedRow {
 }
 
 /// A panel being filled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Panel {
     format: &'static Format,
     height: usize,
@@ -148,7 +148,7 @@ impl CodedRow {
 }
 
 /// Packs source rows into panels, one after the other.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Packer {
     route: Route,
     kind: &'static GgmlType,
@@ -191,6 +191,18 @@ impl Packer {
             self.put(to, row)?;
         }
         Ok(self.panel.bytes())
+    }
+
+    /// The panels of any number of rows, one after the other.
+    ///
+    /// # Errors
+    /// As [`Packer::pack`].
+    pub fn pack_all(&mut self, bytes: &[u8], rows: &[u32]) -> Result<Vec<u8>> {
+        let mut panels = Vec::new();
+        for rows in rows.chunks(self.panel.height) {
+            panels.extend(self.pack(bytes, rows)?);
+        }
+        Ok(panels)
     }
 
     fn put(&mut self, to: usize, row: &[u8]) -> Result<()> {

@@ -81,6 +81,14 @@ impl<'a> Facts<'a> {
             .ok_or_else(|| missing(format!("no {}", self.spell(key))))
     }
 
+    /// A count that a `config.json` may leave out.
+    pub(super) fn needed_or(&self, key: &Key, default: Option<u64>) -> Result<u64> {
+        match self.count(key)?.or_else(|| self.hf_default(default)) {
+            Some(count) => Ok(count),
+            None => self.needed(key),
+        }
+    }
+
     pub(super) fn real(&self, key: &Key) -> Result<Option<f32>> {
         self.typed(key, "a number", Fact::real)
     }

@@ -113,6 +113,22 @@ fn gemma_has_two_ropes_and_scales_what_goes_in() {
 }
 
 #[test]
+fn what_a_family_leaves_out_is_known() {
+    let text = json!({"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240,
+        "num_hidden_layers": 34, "sliding_window": 1024,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"}});
+    let config = Config::from_hf(&json!({"model_type": "gemma3", "text_config": text})).unwrap();
+    assert_eq!(
+        (config.heads, config.kv_heads, config.head_dim),
+        (8, 4, 256)
+    );
+    assert_eq!(
+        (config.context, config.norm_eps, config.window),
+        (131_072, 1e-6, Some(1024))
+    );
+}
+
+#[test]
 fn absurd_numbers_are_refused() {
     refused(json!({"num_hidden_layers": 0}), ErrorKind::Limit);
     refused(json!({"num_hidden_layers": 1_u64 << 60}), ErrorKind::Limit);
