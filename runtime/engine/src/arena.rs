@@ -56,12 +56,23 @@ fn too_much(len: usize) -> Error {
 /// Bytes that can be had without swapping, where the system tells: it grants more than it has and kills later.
 #[cfg(target_os = "linux")]
 fn available() -> Option<u64> {
+    let limit = group_limit().unwrap_or(u64::MAX);
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
+    Some(kib.saturating_mul(1024).min(limit))
+}
+
+/// The most that this process's control group, a container's usually, may use.
+#[cfg(target_os = "linux")]
+fn group_limit() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let folder = std::path::Path::new("/sys/fs/cgroup").join(group);
+    let limit = std::fs::read_to_string(folder.join("memory.max")).ok()?;
+    limit.trim().parse().ok()
 }
 
 /// Unknown elsewhere: the allocator's answer decides.

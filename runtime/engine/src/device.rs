@@ -115,7 +115,7 @@ fn cpu(model: &Model, plan: &Plan, isa: Option<&str>) -> Result<Running> {
     let arena = Arena::new(plan.memory.arena)?;
     let team = Team::new(plan.config.threads as usize).map_err(|e| {
         let text = format!("cannot start {} threads: {e}", plan.config.threads);
-        Error::text(ErrorKind::OutOfMemory, text).caused(e)
+        Error::text(ErrorKind::OutOfMemory, text)
     })?;
     let cpu = Cpu::new(
         plan.layout,
@@ -129,7 +129,7 @@ fn cpu(model: &Model, plan: &Plan, isa: Option<&str>) -> Result<Running> {
 }
 
 fn refused(error: CpuError) -> Error {
-    Error::text(ErrorKind::Unsupported, error.to_string()).caused(error)
+    Error::text(ErrorKind::Unsupported, error.to_string())
 }
 
 fn describe_cpu() -> Vec<(&'static str, String)> {

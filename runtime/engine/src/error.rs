@@ -8,12 +8,11 @@ use inkstone_model::{Fault, PlanError, SessionError};
 /// The result of what the engine does.
 pub type Result<T> = core::result::Result<T, Error>;
 
-/// Why something did not work: a kind to act on and a line to show.
+/// Why something did not work: a kind to act on and a line to show, which says what, where and, where known, what to do.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
     what: What,
-    source: Option<Box<dyn core::error::Error + Send + Sync>>,
 }
 
 /// What an application can act on.
@@ -60,19 +59,8 @@ impl Error {
     }
 
     pub(crate) fn text(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Error {
-        Error {
-            kind,
-            what: What::Text(text.into()),
-            source: None,
-        }
-    }
-
-    pub(crate) fn caused(
-        mut self,
-        source: impl core::error::Error + Send + Sync + 'static,
-    ) -> Error {
-        self.source = Some(Box::new(source));
-        self
+        let what = What::Text(text.into());
+        Error { kind, what }
     }
 }
 
@@ -85,11 +73,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl core::error::Error for Error {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
-    }
-}
+impl core::error::Error for Error {}
 
 impl From<SessionError> for Error {
     fn from(error: SessionError) -> Error {
@@ -103,7 +87,6 @@ impl From<SessionError> for Error {
         Error {
             kind,
             what: What::Session(error),
-            source: None,
         }
     }
 }

@@ -51,7 +51,7 @@ impl Model {
             |what: &str| Error::text(ErrorKind::Damaged, format!("{}: {what}", path.display()));
         let section = file.section(SectionKind::Tokenizer);
         let section = section.ok_or_else(|| damaged("the file has no tokenizer"))?;
-        let tokenizer = Tokenizer::parse(section).map_err(|e| damaged(&e.to_string()).caused(e))?;
+        let tokenizer = Tokenizer::parse(section).map_err(|e| damaged(&e.to_string()))?;
         let spec = model.spec();
         if tokenizer.len() > spec.vocabulary as usize {
             return Err(damaged("the tokenizer has more tokens than the model"));
@@ -152,7 +152,7 @@ impl Model {
         };
         let text = core::str::from_utf8(bytes);
         text.map(Some)
-            .map_err(|e| self.damaged("the chat template is not UTF-8").caused(e))
+            .map_err(|_| self.damaged("the chat template is not UTF-8"))
     }
 
     /// Whether the model knows conversations: a base model does not.
@@ -196,7 +196,7 @@ impl Model {
                 records::RecordError::Version(_) => ErrorKind::Unsupported,
                 _ => ErrorKind::Damaged,
             };
-            Error::text(kind, format!("{}: {e}", self.path().display())).caused(e)
+            Error::text(kind, format!("{}: {e}", self.path().display()))
         });
         decoded.map(Some)
     }
@@ -229,7 +229,7 @@ fn unreadable(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::NotFound => format!("{}: there is no such file", path.display()),
         _ => format!("{}: {error}", path.display()),
     };
-    Error::text(kind, text).caused(error)
+    Error::text(kind, text)
 }
 
 fn refused(path: &Path, error: inkstone_format::Error) -> Error {
@@ -246,7 +246,7 @@ fn refused(path: &Path, error: inkstone_format::Error) -> Error {
         | FormatError::Endianness => (ErrorKind::Unsupported, "; a later version may read it"),
         _ => (ErrorKind::Damaged, "; get or convert it again"),
     };
-    Error::text(kind, format!("{}: {error}{advice}", path.display())).caused(error)
+    Error::text(kind, format!("{}: {error}{advice}", path.display()))
 }
 
 fn unfit(path: &Path, error: ModelError) -> Error {
@@ -254,5 +254,5 @@ fn unfit(path: &Path, error: ModelError) -> Error {
         ModelError::NoSpec => ErrorKind::NotAModel,
         _ => ErrorKind::Damaged,
     };
-    Error::text(kind, format!("{}: {error}", path.display())).caused(error)
+    Error::text(kind, format!("{}: {error}", path.display()))
 }

@@ -80,7 +80,7 @@ impl Model {
             context.eos_token = self.text_of(self.tokenizer().eos()).unwrap_or_default();
         }
         template::render(source, &context)
-            .map_err(|e| Error::text(ErrorKind::Invalid, e.to_string()).caused(e))
+            .map_err(|e| Error::text(ErrorKind::Invalid, e.to_string()))
     }
 
     fn bos_text(&self) -> Option<String> {

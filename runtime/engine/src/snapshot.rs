@@ -292,7 +292,7 @@ impl From<io::Error> for Error {
             io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
             _ => ErrorKind::Io,
         };
-        Error::text(kind, error.to_string()).caused(error)
+        Error::text(kind, error.to_string())
     }
 }
 
@@ -300,6 +300,6 @@ impl Error {
     /// The same, with the file it is about.
     pub(crate) fn at(self, path: &Path) -> Error {
         let text = format!("{}: {self}", path.display());
-        Error::text(self.kind(), text).caused(self)
+        Error::text(self.kind(), text)
     }
 }

@@ -5,6 +5,7 @@ use inkstone_engine::text::{
     Algorithm, Kind, PRETOKENIZERS, SpacePrefix, Token, Vocabulary, build,
 };
 use inkstone_engine::{DEVICES, Event, Model, Session, SessionConfig, Step};
+use inkstone_quant::Format;
 use inkstone_tests::tiny::{self, Recipe};
 use std::io::Write;
 use std::path::Path;
@@ -24,9 +25,11 @@ pub(crate) struct Sample {
     pub(crate) folder: TempDir,
 }
 
-/// Two layers, the second with a window of 24 positions; 258 tokens.
+/// Two layers of integer and plain formats in turn; 258 tokens.
 pub(crate) fn recipe() -> Recipe {
     Recipe {
+        formats: ["q4", "F32", "q8", "Q4_1"].map(format).to_vec(),
+        embed: format("q8"),
         vocabulary: 258,
         width: 32,
         heads: 4,
@@ -35,6 +38,10 @@ pub(crate) fn recipe() -> Recipe {
         ffn_width: 48,
         ..Recipe::default()
     }
+}
+
+fn format(name: &str) -> &'static Format {
+    Format::by_name(name).unwrap()
 }
 
 /// As [`recipe`], with a window in the second layer.
