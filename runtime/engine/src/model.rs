@@ -51,11 +51,8 @@ impl Model {
             |what: &str| Error::text(ErrorKind::Damaged, format!("{}: {what}", path.display()));
         let section = file.section(SectionKind::Tokenizer);
         let section = section.ok_or_else(|| damaged("the file has no tokenizer"))?;
-        let tokenizer = Tokenizer::parse(section).map_err(|e| damaged(&e.to_string()))?;
+        Tokenizer::parse(section).map_err(|e| damaged(&e.to_string()))?;
         let spec = model.spec();
-        if tokenizer.len() > spec.vocabulary as usize {
-            return Err(damaged("the tokenizer has more tokens than the model"));
-        }
         let start = section.as_ptr().addr() - map.as_ref().as_ptr().addr();
         let stops = stops(&file, spec.vocabulary)
             .ok_or_else(|| damaged("the stop tokens are not of the vocabulary"))?;
