@@ -26,9 +26,16 @@ pub fn model(name: &str) -> Option<PathBuf> {
     existing("INKSTONE_MODELS", "models", name)
 }
 
+/// The program `name`, if this machine has it.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let paths = env::split_paths(&folders).map(|folder| folder.join(name));
+    paths.into_iter().find(|path| path.is_file())
+}
+
 /// A test that is ignored, by name, where what it needs is not `present`.
 ///
-/// `what` is the kind of thing it needs: `"materials"`, `"models"` or a program's name.
+/// `what` is the kind of thing it needs: `"materials"`, `"models"` or `"programs"`.
 /// Absence is failure where `INKSTONE_REQUIRE`, a list with commas, names `what`.
 pub fn trial(
     name: impl Into<String>,

@@ -6,7 +6,7 @@ mod flush;
 mod support;
 
 use inkstone_cpu::{ISAS, Isa};
-use inkstone_engine::{Kv, KVS, Model, SessionConfig};
+use inkstone_engine::{KVS, Kv, Model, SessionConfig};
 use inkstone_tests::needs;
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
@@ -33,9 +33,17 @@ fn main() {
     }
     for name in support::REAL {
         let present = needs::model(&format!("{name}.gguf")).is_some();
-        trials.push(needs::trial(format!("one_hash_of {name}"), present, "models", || real(name)));
+        trials.push(needs::trial(
+            format!("one_hash_of {name}"),
+            present,
+            "models",
+            || real(name),
+        ));
     }
-    trials.push(Trial::test("flushing_denormals_in_the_host_changes_nothing", flushed));
+    trials.push(Trial::test(
+        "flushing_denormals_in_the_host_changes_nothing",
+        flushed,
+    ));
     let arguments = libtest_mimic::Arguments::from_args();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if env::var_os("INKSTONE_BLESS").is_some() {
@@ -47,12 +55,16 @@ fn main() {
 /// Every instruction set, thread count and chunk against the definition itself.
 fn tiny(name: &str, model: &Model, kv: Kv) -> Result<(), Failed> {
     let tokens = support::tokens(200, model.spec().vocabulary);
-    let reference = SessionConfig { device: "reference".into(), ..config(kv, 1, 32, None) };
+    let reference = SessionConfig {
+        device: "reference".into(),
+        ..config(kv, 1, 32, None)
+    };
     let truth = support::hash_of_all(model, &reference, &tokens);
     for isa in isas() {
         for threads in [1, 2, 3] {
             for &chunk in CHUNKS {
-                let hash = support::hash_of_all(model, &config(kv, threads, chunk, Some(isa)), &tokens);
+                let hash =
+                    support::hash_of_all(model, &config(kv, threads, chunk, Some(isa)), &tokens);
                 let how = format!("{name}: {isa}, {threads} threads, chunks of {chunk}");
                 equal(&truth, &hash, &how)?;
             }
@@ -71,12 +83,20 @@ fn real(name: &str) -> Result<(), Failed> {
         let mut truth: Option<String> = None;
         for (rank, isa) in isas().rev().enumerate() {
             for (threads, chunk) in combinations(rank) {
-                let hash = support::hash_of_last(&model, &config(kv, threads, chunk, Some(isa)), &tokens, 4);
+                let hash = support::hash_of_last(
+                    &model,
+                    &config(kv, threads, chunk, Some(isa)),
+                    &tokens,
+                    4,
+                );
                 let how = format!("{name} {kv_name}: {isa}, {threads} threads, chunks of {chunk}");
                 equal(truth.get_or_insert_with(|| hash.clone()), &hash, &how)?;
             }
         }
-        pinned(&format!("{name} {kv_name}"), truth.ok_or("there is a portable instruction set")?)?;
+        pinned(
+            &format!("{name} {kv_name}"),
+            truth.ok_or("there is a portable instruction set")?,
+        )?;
     }
     Ok(fs::remove_file(path)?)
 }
@@ -84,7 +104,10 @@ fn real(name: &str) -> Result<(), Failed> {
 /// The best instruction set in every way, the others in two.
 fn combinations(rank: usize) -> Vec<(u32, u32)> {
     match rank {
-        0 => [1, 2].into_iter().flat_map(|threads| CHUNKS.iter().map(move |&chunk| (threads, chunk))).collect(),
+        0 => [1, 2]
+            .into_iter()
+            .flat_map(|threads| CHUNKS.iter().map(move |&chunk| (threads, chunk)))
+            .collect(),
         1 => vec![(2, 512), (1, 17)],
         _ => vec![(2, 512)],
     }
@@ -97,8 +120,16 @@ fn flushed() -> Result<(), Failed> {
     let config = config(Kv::default(), 2, 17, None);
     let plain = support::hash_of_all(&model, &config, &tokens);
     let (hash, restored) = flush::to_zero(|| support::hash_of_all(&model, &config, &tokens));
-    equal(&plain, &hash, &format!("{name}, denormals flushed by the host"))?;
-    if restored { Ok(()) } else { Err("the host's floating-point environment was not restored".into()) }
+    equal(
+        &plain,
+        &hash,
+        &format!("{name}, denormals flushed by the host"),
+    )?;
+    if restored {
+        Ok(())
+    } else {
+        Err("the host's floating-point environment was not restored".into())
+    }
 }
 
 fn config(kv: Kv, threads: u32, chunk: u32, isa: Option<&str>) -> SessionConfig {
@@ -119,34 +150,50 @@ fn stored() -> impl Iterator<Item = &'static (&'static str, Kv)> {
 }
 
 fn isas() -> impl DoubleEndedIterator<Item = &'static str> {
-    ISAS.iter().filter(|(_, isa)| Isa::available(*isa)).map(|(name, _)| *name)
+    ISAS.iter()
+        .filter(|(_, isa)| Isa::available(*isa))
+        .map(|(name, _)| *name)
 }
 
 fn equal(truth: &str, hash: &str, how: &str) -> Result<(), Failed> {
-    if truth == hash { Ok(()) } else { Err(format!("{how}: {hash}, not {truth}").into()) }
+    if truth == hash {
+        Ok(())
+    } else {
+        Err(format!("{how}: {hash}, not {truth}").into())
+    }
 }
 
 /// The hash is the one that is committed.
 fn pinned(name: &str, hash: String) -> Result<(), Failed> {
-    FOUND.lock().expect("no trial panics while it holds the lock").insert(name.into(), hash.clone());
+    FOUND
+        .lock()
+        .expect("no trial panics while it holds the lock")
+        .insert(name.into(), hash.clone());
     if env::var_os("INKSTONE_BLESS").is_some() {
         return Ok(());
     }
     let known = goldens();
-    let truth = known.get(name).ok_or_else(|| format!("{name} is not in golden/hashes.txt"))?;
+    let truth = known
+        .get(name)
+        .ok_or_else(|| format!("{name} is not in golden/hashes.txt"))?;
     equal(truth, &hash, &format!("{name}, against golden/hashes.txt"))
 }
 
 fn goldens() -> BTreeMap<String, String> {
     let text = fs::read_to_string(golden()).unwrap_or_default();
     let lines = text.lines().filter_map(|line| line.rsplit_once(": "));
-    lines.map(|(name, hash)| (name.into(), hash.into())).collect()
+    lines
+        .map(|(name, hash)| (name.into(), hash.into()))
+        .collect()
 }
 
 fn bless() {
     let mut all = goldens();
     all.extend(FOUND.lock().expect("the trials are over").clone());
-    let lines: String = all.iter().map(|(name, hash)| format!("{name}: {hash}\n")).collect();
+    let lines: String = all
+        .iter()
+        .map(|(name, hash)| format!("{name}: {hash}\n"))
+        .collect();
     fs::write(golden(), lines).expect("the repository can be written");
 }
 

@@ -3,13 +3,15 @@
 
 mod support;
 
+use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use inkstone_engine::{Event, Generation, Kv, KVS, Model, Options, Piece, SessionConfig};
+use core::time::Duration;
+use inkstone_engine::{Event, Generation, KVS, Kv, Model, Options, Piece, SessionConfig};
 use inkstone_tests::needs;
 use libtest_mimic::{Arguments, Failed, Trial};
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::System;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Counts what it passes on to the system.
 struct Counting;
@@ -58,9 +60,11 @@ unsafe impl GlobalAlloc for Counting {
 fn main() {
     let mut trials = vec![
         Trial::test("nothing_is_allocated_while_a_tiny_session_works", || {
-            each_tiny(|model, config| works_without_allocating(model, config))
+            each_tiny(works_without_allocating)
         }),
-        Trial::test("a_plan_tells_what_a_tiny_session_allocates", || each_tiny(plan_is_true)),
+        Trial::test("a_plan_tells_what_a_tiny_session_allocates", || {
+            each_tiny(plan_is_true)
+        }),
         Trial::test("a_tiny_file_opens_at_once", || {
             let (_, recipe) = support::recipes().next().ok_or("FORMATS is not empty")?;
             opens_at_once(&support::tiny("open", &recipe))
@@ -68,10 +72,18 @@ fn main() {
     ];
     for name in support::REAL {
         let present = needs::model(&format!("{name}.gguf")).is_some();
-        trials.push(needs::trial(format!("memory_of {name}"), present, "models", || real(name)));
+        trials.push(needs::trial(
+            format!("memory_of {name}"),
+            present,
+            "models",
+            || real(name),
+        ));
     }
     // One trial after the other on one thread: whatever is counted, the engine did.
-    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+    let arguments = Arguments {
+        test_threads: Some(1),
+        ..Arguments::from_args()
+    };
     libtest_mimic::run(&arguments, trials).exit()
 }
 
@@ -114,7 +126,11 @@ fn config(kv: Kv, threads: u32, context: u32) -> SessionConfig {
 fn works_without_allocating(model: &Model, config: &SessionConfig) -> Result<(), Failed> {
     let tokens = support::tokens(100, model.spec().vocabulary);
     let again = support::tokens(120, model.spec().vocabulary);
-    let options = Options { limit: Some(20), ignore_stops: true, ..Options::default() };
+    let options = Options {
+        limit: Some(20),
+        ignore_stops: true,
+        ..Options::default()
+    };
     let mut text = Vec::with_capacity(1 << 16);
     let resident = status("RssAnon:");
     let mut session = model.session(config)?;
@@ -135,10 +151,16 @@ fn works_without_allocating(model: &Model, config: &SessionConfig) -> Result<(),
     let mapped = status("VmSize:") - mapped;
     let resident = status("RssAnon:") - resident;
     drop(session);
-    claim(calls == 0, || format!("{calls} allocations while a session worked, {config:?}"))?;
-    claim(mapped <= 0, || format!("{mapped} KiB were mapped while a session worked, {config:?}"))?;
+    claim(calls == 0, || {
+        format!("{calls} allocations while a session worked, {config:?}")
+    })?;
+    claim(mapped <= 0, || {
+        format!("{mapped} KiB were mapped while a session worked, {config:?}")
+    })?;
     let planned = model.plan(config)?.reserved() as i64 / 1024;
-    claim(resident <= planned + 4096, || format!("{resident} KiB resident, {planned} planned, {config:?}"))
+    claim(resident <= planned + 4096, || {
+        format!("{resident} KiB resident, {planned} planned, {config:?}")
+    })
 }
 
 /// What the allocator is asked for is what the plan says, but for threads' handles and names.
@@ -149,8 +171,12 @@ fn plan_is_true(model: &Model, config: &SessionConfig) -> Result<(), Failed> {
     let taken = LIVE.load(Relaxed) - before;
     drop(session);
     let kept = LIVE.load(Relaxed) - before;
-    claim((taken - planned).abs() <= 8192, || format!("{taken} bytes allocated, {planned} planned, {config:?}"))?;
-    claim(kept == 0, || format!("{kept} bytes outlive the session, {config:?}"))
+    claim((taken - planned).abs() <= 8192, || {
+        format!("{taken} bytes allocated, {planned} planned, {config:?}")
+    })?;
+    claim(kept == 0, || {
+        format!("{kept} bytes outlive the session, {config:?}")
+    })
 }
 
 fn opens_at_once(model: &Model) -> Result<(), Failed> {
@@ -163,16 +189,29 @@ fn opens_at_once(model: &Model) -> Result<(), Failed> {
         best = best.min(start.elapsed());
     }
     fs::remove_file(&copy)?;
-    claim(best < Duration::from_millis(5), || format!("opening took {best:?}"))
+    claim(best < Duration::from_millis(5), || {
+        format!("opening took {best:?}")
+    })
 }
 
 /// A line of this process's status in KiB; 0 where the system has no such file.
 fn status(line: &str) -> i64 {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let value = text.lines().find_map(|l| l.strip_prefix(line)?.trim().strip_suffix(" kB")?.trim().parse().ok());
+    let value = text.lines().find_map(|l| {
+        l.strip_prefix(line)?
+            .trim()
+            .strip_suffix(" kB")?
+            .trim()
+            .parse()
+            .ok()
+    });
     value.unwrap_or(0)
 }
 
 fn claim(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failed> {
-    if holds { Ok(()) } else { Err(otherwise().into()) }
+    if holds {
+        Ok(())
+    } else {
+        Err(otherwise().into())
+    }
 }

@@ -4,7 +4,9 @@
 use inkstone_converter::convert::Options;
 use inkstone_converter::{Source, convert};
 use inkstone_engine::format::SectionKind;
-use inkstone_engine::text::{Algorithm, Kind, PRETOKENIZERS, SpacePrefix, Token, Vocabulary, build};
+use inkstone_engine::text::{
+    Algorithm, Kind, PRETOKENIZERS, SpacePrefix, Token, Vocabulary, build,
+};
 use inkstone_engine::{LogitsHash, Model, SessionConfig, Step};
 use inkstone_quant::{FORMATS, Format};
 use inkstone_tests::needs;
@@ -28,9 +30,14 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) fn converted(name: &str) -> Option<PathBuf> {
     let from = needs::model(&format!("{name}.gguf"))?;
     let to = folder().join(format!("{name}-{}.ink", program()));
-    let source = Source::open(&from).expect("the model is a sound GGUF file");
-    convert(&source, &to, &Options::default(), &mut |_| {}).expect("the model can be converted");
+    convert_to(&from, &to);
     Some(to)
+}
+
+/// Converts a model of any kind, losslessly.
+pub(crate) fn convert_to(from: &Path, to: &Path) {
+    let source = Source::open(from).expect("the model is sound");
+    convert(&source, to, &Options::default(), &mut |_| {}).expect("the model can be converted");
 }
 
 /// A tiny model in which each kind of layer has all optional parts, its matrices in `format`.
@@ -65,12 +72,17 @@ pub(crate) fn tiny(name: &str, recipe: &Recipe) -> Model {
 
 /// Tokens without meaning.
 pub(crate) fn tokens(count: u32, vocabulary: u32) -> Vec<u32> {
-    (0..count).map(|i| i.wrapping_mul(2_654_435_761) / 7 % vocabulary).collect()
+    (0..count)
+        .map(|i| i.wrapping_mul(2_654_435_761) / 7 % vocabulary)
+        .collect()
 }
 
 /// The hash of the logits after each token.
 pub(crate) fn hash_of_all(model: &Model, config: &SessionConfig, tokens: &[u32]) -> String {
-    let config = SessionConfig { logits: config.batch, ..config.clone() };
+    let config = SessionConfig {
+        logits: config.batch,
+        ..config.clone()
+    };
     let mut session = model.session(&config).expect("the session fits");
     session.feed(tokens).expect("the context holds the tokens");
     let mut hash = LogitsHash::new();
@@ -84,16 +96,25 @@ pub(crate) fn hash_of_all(model: &Model, config: &SessionConfig, tokens: &[u32])
 }
 
 /// The hash of the logits after the last token, and after each of `more` greedy ones.
-pub(crate) fn hash_of_last(model: &Model, config: &SessionConfig, tokens: &[u32], more: u32) -> String {
+pub(crate) fn hash_of_last(
+    model: &Model,
+    config: &SessionConfig,
+    tokens: &[u32],
+    more: u32,
+) -> String {
     let mut session = model.session(config).expect("the session fits");
     session.feed(tokens).expect("the context holds the tokens");
     let mut hash = LogitsHash::new();
     for _ in 0..=more {
         while session.advance().expect("logits are finite") != Step::Ready {}
         let row = session.logits(0);
-        let best = (0..row.len()).rev().max_by(|&a, &b| row[a].total_cmp(&row[b]));
+        let best = (0..row.len())
+            .rev()
+            .max_by(|&a, &b| row[a].total_cmp(&row[b]));
         hash.row(row);
-        session.feed(&[best.expect("rows are not empty") as u32]).expect("there is room");
+        session
+            .feed(&[best.expect("rows are not empty") as u32])
+            .expect("there is room");
     }
     hash.finish()
 }
