@@ -9,6 +9,8 @@ use inkstone_quant::{Codes, Encoding, Format, GROUP, PANEL};
 use crate::isa::{Isa, Ready};
 
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
+mod at;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod avx512;
@@ -125,9 +127,10 @@ impl Job<'_> {
                 && p.minima.is_none_or(|m| m.len() >= scales)
         };
         let Rows { count, groups, codes, scales, sums } = self.rows;
-        let cells = count * groups;
+        let Some(cells) = count.checked_mul(groups) else { return false };
         (1..=PANELS).contains(&self.panels.len())
             && self.panels.iter().all(panel)
+            && self.panels.iter().all(|p| p.minima.is_some() == self.panels[0].minima.is_some())
             && groups >= self.tiles
             && codes.len() >= cells * GROUP
             && scales.len() >= cells

@@ -84,11 +84,9 @@ impl Task for Decode<'_> {
 /// Sixteen f16 to f32.
 #[inline(always)]
 fn f16<S: Simd>(simd: S, bytes: &[u8], to: &mut [f32; PANEL]) {
-    let mut half = [0; PANEL];
-    for (half, bytes) in half.iter_mut().zip(bytes.chunks_exact(2)) {
-        *half = u16::from_le_bytes([bytes[0], bytes[1]]);
+    if let Some(half) = bytes.as_chunks().0.first_chunk() {
+        simd.store(simd.load_f16_bytes(half), to);
     }
-    simd.store(simd.load_f16(&half), to);
 }
 
 #[inline(always)]

@@ -36,6 +36,8 @@ pub(crate) trait Simd: Copy {
     fn splat(self, x: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;
     fn load_f16(self, x: &[u16; LANES]) -> Self::F;
+    /// Little-endian f16 as they lie in a file.
+    fn load_f16_bytes(self, x: &[[u8; 2]; LANES]) -> Self::F;
     fn load_i8(self, x: &[i8; LANES]) -> Self::F;
     fn store(self, x: Self::F, to: &mut [f32; LANES]);
     /// Rounds as [`inkstone_quant::math::f16_bits`].

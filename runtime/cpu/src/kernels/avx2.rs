@@ -8,6 +8,7 @@ use core::arch::x86_64::*;
 
 use inkstone_quant::{Codes, GROUP, PANEL};
 
+use super::at::At;
 use super::{Job, Kernel, ROWS};
 use crate::isa::Isa;
 
@@ -62,10 +63,12 @@ unsafe fn run<C: Unpack, const HALVES: bool>(job: &Job<'_>, out: &mut [[f32; ROW
         let mut first = 0;
         while first < job.rows.count {
             let out = &mut out[first..];
-            // SAFETY: the caller's promise; as many rows are left as are taken.
             first += match job.rows.count - first {
+                // SAFETY: the caller's promise; as many rows are left.
                 4.. => unsafe { tokens::<C, 4, HALVES>(job, panel, first, out) },
+                // SAFETY: the caller's promise; as many rows are left.
                 2.. => unsafe { tokens::<C, 2, HALVES>(job, panel, first, out) },
+                // SAFETY: the caller's promise; as many rows are left.
                 _ => unsafe { tokens::<C, 1, HALVES>(job, panel, first, out) },
             };
         }
@@ -83,43 +86,40 @@ unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
     first: usize,
     out: &mut [[f32; ROWS]],
 ) -> usize {
-    let bytes = const { C::CODES.tile_bytes(PANEL) };
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
-    for tile in 0..job.tiles {
-        let at = |t: usize| (first + t) * job.rows.groups + tile;
-        let codes_of = |t: usize| job.rows.codes[at(t) * GROUP..].as_ptr();
-        let here = job.panels[panel].tiles[tile * bytes..].as_ptr();
-        let mut codes = [core::ptr::null(); T];
-        for t in 0..T {
-            codes[t] = codes_of(t);
-        }
+    let panels = [job.panels[panel]];
+    let mut at = At::<1, T>::new(&Job { panels: &panels, ..*job }, first);
+    for _ in 0..job.tiles {
+        // SAFETY: the job has as many tiles.
+        let [low_sums, high_sums] = unsafe { at.sums() };
         if HALVES {
-            let mut sums = start::<C, T>(|t| job.rows.sums[at(t) * 2]);
+            let mut sums = start::<C, T>(&low_sums);
             // SAFETY: a tile and a group of codes lie behind each pointer.
-            unsafe { low::<C, T>(&mut sums, here, &codes) };
-            let of = |t: usize| (job.rows.scales[at(t)], job.rows.sums[at(t) * 2]);
-            fold::<C, T>(&mut acc, &sums, job, panel, 2 * tile, of);
-            let mut sums = start::<C, T>(|t| job.rows.sums[at(t) * 2 + 1]);
+            unsafe { low::<C, T>(&mut sums, at.tiles[0], &at.codes) };
+            // SAFETY: scales of two groups lie behind each pointer.
+            unsafe { fold(&mut acc, &sums, &at, 0, &low_sums) };
+            let mut sums = start::<C, T>(&high_sums);
             // SAFETY: a tile and a group of codes lie behind each pointer.
-            unsafe { high::<C, T>(&mut sums, here, &codes) };
-            let of = |t: usize| (job.rows.scales[at(t)], job.rows.sums[at(t) * 2 + 1]);
-            fold::<C, T>(&mut acc, &sums, job, panel, 2 * tile + 1, of);
+            unsafe { high::<C, T>(&mut sums, at.tiles[0], &at.codes) };
+            // SAFETY: scales of two groups lie behind each pointer.
+            unsafe { fold(&mut acc, &sums, &at, 1, &high_sums) };
         } else {
-            let sum = |t: usize| job.rows.sums[at(t) * 2] + job.rows.sums[at(t) * 2 + 1];
-            let mut sums = start::<C, T>(sum);
+            let both = core::array::from_fn(|t| low_sums[t] + high_sums[t]);
+            let mut sums = start::<C, T>(&both);
             // SAFETY: a tile and a group of codes lie behind each pointer.
-            unsafe { low::<C, T>(&mut sums, here, &codes) };
+            unsafe { low::<C, T>(&mut sums, at.tiles[0], &at.codes) };
             // SAFETY: a tile and a group of codes lie behind each pointer.
-            unsafe { high::<C, T>(&mut sums, here, &codes) };
-            let of = |t: usize| (job.rows.scales[at(t)], sum(t));
-            fold::<C, T>(&mut acc, &sums, job, panel, tile, of);
+            unsafe { high::<C, T>(&mut sums, at.tiles[0], &at.codes) };
+            // SAFETY: scales of a group lie behind each pointer.
+            unsafe { fold(&mut acc, &sums, &at, 0, &both) };
         }
+        at.step(const { C::CODES.tile_bytes(PANEL) }, if HALVES { 2 } else { 1 });
     }
-    for t in 0..T {
-        for half in 0..2 {
-            let to = &mut out[t][panel * PANEL + 8 * half..][..8];
-            // SAFETY: `to` is eight floats long.
-            unsafe { _mm256_storeu_ps(to.as_mut_ptr(), acc[t][half]) };
+    for (out, acc) in out.iter_mut().zip(acc) {
+        let (halves, _) = out[panel * PANEL..][..PANEL].as_chunks_mut::<8>();
+        for (to, acc) in halves.iter_mut().zip(acc) {
+            // SAFETY: `to` is eight floats.
+            unsafe { _mm256_storeu_ps(to.as_mut_ptr(), acc) };
         }
     }
     T
@@ -128,15 +128,15 @@ unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
 /// `−bias · Σa` in every lane; zero where quads are signed.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn start<C: Unpack, const T: usize>(sum: impl Fn(usize) -> i32) -> [Sums; T] {
+fn start<C: Unpack, const T: usize>(sums: &[i32; T]) -> [Sums; T] {
     let zero = [_mm256_setzero_si256(); 2];
-    let mut sums = [Sums { wide: zero, narrow: zero }; T];
+    let mut start = [Sums { wide: zero, narrow: zero }; T];
     if const { C::SPAN != 0 && C::CODES.bias() != 0 } {
-        for t in 0..T {
-            sums[t].wide = [_mm256_set1_epi32(-C::CODES.bias() * sum(t)); 2];
+        for (start, sum) in start.iter_mut().zip(sums) {
+            start.wide = [_mm256_set1_epi32(-C::CODES.bias() * sum); 2];
         }
     }
-    sums
+    start
 }
 
 /// Quads 0 to 3.
@@ -194,55 +194,62 @@ unsafe fn step<C: Unpack, const T: usize, const Q: usize>(
 ) {
     // SAFETY: the caller's promise.
     let w = unsafe { C::quad::<Q>(tile) };
-    for t in 0..T {
+    for (sums, codes) in sums.iter_mut().zip(codes) {
         // SAFETY: `Q` is at most 7, and 32 codes lie there.
-        let four = unsafe { codes[t].cast::<i32>().add(Q).read_unaligned() };
+        let four = unsafe { codes.cast::<i32>().add(Q).read_unaligned() };
         let a = _mm256_set1_epi32(four);
-        for half in 0..2 {
+        for ((w, wide), sum) in w.iter().zip(&mut sums.wide).zip(&mut sums.narrow) {
             let narrow = if C::SPAN == 0 {
-                _mm256_maddubs_epi16(_mm256_abs_epi8(w[half]), _mm256_sign_epi8(a, w[half]))
+                _mm256_maddubs_epi16(_mm256_abs_epi8(*w), _mm256_sign_epi8(a, *w))
             } else {
-                _mm256_add_epi16(sums[t].narrow[half], _mm256_maddubs_epi16(w[half], a))
+                _mm256_add_epi16(*sum, _mm256_maddubs_epi16(*w, a))
             };
             if const { C::SPAN == 0 || (Q + 1).is_multiple_of(C::SPAN) } {
-                let wide = _mm256_madd_epi16(narrow, _mm256_set1_epi16(1));
-                sums[t].wide[half] = _mm256_add_epi32(sums[t].wide[half], wide);
-                sums[t].narrow[half] = _mm256_setzero_si256();
+                *wide = _mm256_add_epi32(*wide, _mm256_madd_epi16(narrow, _mm256_set1_epi16(1)));
+                *sum = _mm256_setzero_si256();
             } else {
-                sums[t].narrow[half] = narrow;
+                *sum = narrow;
             }
         }
     }
 }
 
-/// Adds group `g` to the accumulators; `of` gives a row's scale and sum of codes.
+/// Adds group `g` of a tile to the accumulators; `sums_a` are the rows' sums of codes.
+///
+/// # Safety
+/// Scales of `g + 1` groups lie behind each pointer.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn fold<C: Unpack, const T: usize>(
+unsafe fn fold<const T: usize>(
     acc: &mut [[__m256; 2]; T],
     sums: &[Sums; T],
-    job: &Job<'_>,
-    panel: usize,
+    at: &At<1, T>,
     g: usize,
-    of: impl Fn(usize) -> (f32, i32),
+    sums_a: &[i32; T],
 ) {
-    let panel = &job.panels[panel];
-    for half in 0..2 {
-        // SAFETY: a group's scales are sixteen floats.
-        let scale = unsafe { _mm256_loadu_ps(panel.scales[g][8 * half..].as_ptr()) };
-        for t in 0..T {
-            let factor = _mm256_mul_ps(scale, _mm256_set1_ps(of(t).0));
+    // SAFETY: the caller's promise; a group's scales are sixteen floats.
+    let low = unsafe { _mm256_loadu_ps(at.scales[0].add(g * PANEL)) };
+    // SAFETY: as above.
+    let high = unsafe { _mm256_loadu_ps(at.scales[0].add(g * PANEL + 8)) };
+    for t in 0..T {
+        // SAFETY: a row has a scale for each tile.
+        let scale_a = _mm256_set1_ps(unsafe { *at.scales_a[t] });
+        for (half, scale) in [low, high].into_iter().enumerate() {
+            let factor = _mm256_mul_ps(scale, scale_a);
             let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[t].wide[half]), factor);
             acc[t][half] = _mm256_add_ps(acc[t][half], product);
         }
-        if let Some(minima) = panel.minima {
-            // SAFETY: a group's minima are sixteen floats.
-            let minimum = unsafe { _mm256_loadu_ps(minima[g][8 * half..].as_ptr()) };
-            for t in 0..T {
-                let (scale, sum) = of(t);
-                let product = _mm256_mul_ps(minimum, _mm256_set1_ps(scale * sum as f32));
-                acc[t][half] = _mm256_sub_ps(acc[t][half], product);
-            }
+    }
+    let Some([minima]) = at.minima else { return };
+    // SAFETY: the caller's promise; a group's minima are sixteen floats.
+    let low = unsafe { _mm256_loadu_ps(minima.add(g * PANEL)) };
+    // SAFETY: as above.
+    let high = unsafe { _mm256_loadu_ps(minima.add(g * PANEL + 8)) };
+    for t in 0..T {
+        // SAFETY: a row has a scale for each tile.
+        let product_a = _mm256_set1_ps(unsafe { *at.scales_a[t] } * sums_a[t] as f32);
+        for (half, minimum) in [low, high].into_iter().enumerate() {
+            acc[t][half] = _mm256_sub_ps(acc[t][half], _mm256_mul_ps(minimum, product_a));
         }
     }
 }

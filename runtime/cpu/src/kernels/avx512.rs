@@ -7,6 +7,7 @@ use core::arch::x86_64::*;
 
 use inkstone_quant::{Codes, GROUP, PANEL};
 
+use super::at::At;
 use super::{Job, Kernel, ROWS};
 use crate::isa::Isa;
 
@@ -57,11 +58,14 @@ unsafe fn rows<C: Unpack, const P: usize, const HALVES: bool>(
     let mut first = 0;
     while first < job.rows.count {
         let out = &mut out[first..];
-        // SAFETY: the caller's promise; as many rows are left as are taken.
         first += match job.rows.count - first {
+            // SAFETY: the caller's promise; as many rows are left.
             6.. => unsafe { tokens::<C, P, 6, HALVES>(job, first, out) },
+            // SAFETY: the caller's promise; as many rows are left.
             4.. => unsafe { tokens::<C, P, 4, HALVES>(job, first, out) },
+            // SAFETY: the caller's promise; as many rows are left.
             2.. => unsafe { tokens::<C, P, 2, HALVES>(job, first, out) },
+            // SAFETY: the caller's promise; as many rows are left.
             _ => unsafe { tokens::<C, P, 1, HALVES>(job, first, out) },
         };
     }
@@ -77,42 +81,38 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
     first: usize,
     out: &mut [[f32; ROWS]],
 ) -> usize {
-    let bytes = const { C::CODES.tile_bytes(PANEL) };
     let mut acc = [[_mm512_setzero_ps(); P]; T];
-    for tile in 0..job.tiles {
-        let at = |t: usize| (first + t) * job.rows.groups + tile;
-        let mut tiles = [core::ptr::null(); P];
-        for p in 0..P {
-            tiles[p] = job.panels[p].tiles[tile * bytes..].as_ptr();
-        }
-        let mut codes = [core::ptr::null(); T];
-        for t in 0..T {
-            codes[t] = job.rows.codes[at(t) * GROUP..].as_ptr();
-        }
+    let mut at = At::<P, T>::new(job, first);
+    for _ in 0..job.tiles {
+        // SAFETY: the job has as many tiles.
+        let [low_sums, high_sums] = unsafe { at.sums() };
         if HALVES {
-            let mut sums = start::<C, P, T>(|t| job.rows.sums[at(t) * 2]);
+            let mut sums = start::<C, P, T>(&low_sums);
             // SAFETY: a tile and a group of codes lie behind each pointer.
-            unsafe { low::<C, P, T>(&mut sums, &tiles, &codes) };
-            fold(&mut acc, &sums, job, 2 * tile, |t| (job.rows.scales[at(t)], job.rows.sums[at(t) * 2]));
-            let mut sums = start::<C, P, T>(|t| job.rows.sums[at(t) * 2 + 1]);
+            unsafe { low::<C, P, T>(&mut sums, &at.tiles, &at.codes) };
+            // SAFETY: scales of two groups lie behind each pointer.
+            unsafe { fold(&mut acc, &sums, &at, 0, &low_sums) };
+            let mut sums = start::<C, P, T>(&high_sums);
             // SAFETY: a tile and a group of codes lie behind each pointer.
-            unsafe { high::<C, P, T>(&mut sums, &tiles, &codes) };
-            fold(&mut acc, &sums, job, 2 * tile + 1, |t| (job.rows.scales[at(t)], job.rows.sums[at(t) * 2 + 1]));
+            unsafe { high::<C, P, T>(&mut sums, &at.tiles, &at.codes) };
+            // SAFETY: scales of two groups lie behind each pointer.
+            unsafe { fold(&mut acc, &sums, &at, 1, &high_sums) };
         } else {
-            let sum = |t: usize| job.rows.sums[at(t) * 2] + job.rows.sums[at(t) * 2 + 1];
-            let mut sums = start::<C, P, T>(sum);
+            let both = core::array::from_fn(|t| low_sums[t] + high_sums[t]);
+            let mut sums = start::<C, P, T>(&both);
             // SAFETY: a tile and a group of codes lie behind each pointer.
-            unsafe { low::<C, P, T>(&mut sums, &tiles, &codes) };
+            unsafe { low::<C, P, T>(&mut sums, &at.tiles, &at.codes) };
             // SAFETY: a tile and a group of codes lie behind each pointer.
-            unsafe { high::<C, P, T>(&mut sums, &tiles, &codes) };
-            fold(&mut acc, &sums, job, tile, |t| (job.rows.scales[at(t)], sum(t)));
+            unsafe { high::<C, P, T>(&mut sums, &at.tiles, &at.codes) };
+            // SAFETY: scales of a group lie behind each pointer.
+            unsafe { fold(&mut acc, &sums, &at, 0, &both) };
         }
+        at.step(const { C::CODES.tile_bytes(PANEL) }, if HALVES { 2 } else { 1 });
     }
-    for t in 0..T {
-        for p in 0..P {
-            let to = &mut out[t][p * PANEL..][..PANEL];
-            // SAFETY: `to` is sixteen floats long.
-            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), acc[t][p]) };
+    for (out, acc) in out.iter_mut().zip(acc) {
+        for (to, acc) in out.as_chunks_mut::<PANEL>().0.iter_mut().zip(acc) {
+            // SAFETY: `to` is sixteen floats.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), acc) };
         }
     }
     T
@@ -121,14 +121,14 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
 /// `−bias · Σa` in every lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn start<C: Unpack, const P: usize, const T: usize>(sum: impl Fn(usize) -> i32) -> [[__m512i; P]; T] {
-    let mut sums = [[_mm512_setzero_si512(); P]; T];
+fn start<C: Unpack, const P: usize, const T: usize>(sums: &[i32; T]) -> [[__m512i; P]; T] {
+    let mut start = [[_mm512_setzero_si512(); P]; T];
     if const { C::CODES.bias() != 0 } {
-        for t in 0..T {
-            sums[t] = [_mm512_set1_epi32(-C::CODES.bias() * sum(t)); P];
+        for (start, sum) in start.iter_mut().zip(sums) {
+            *start = [_mm512_set1_epi32(-C::CODES.bias() * sum); P];
         }
     }
-    sums
+    start
 }
 
 /// Quads 0 to 3.
@@ -185,47 +185,57 @@ unsafe fn step<C: Unpack, const P: usize, const T: usize, const Q: usize>(
     codes: &[*const i8; T],
 ) {
     let mut w = [_mm512_setzero_si512(); P];
-    for p in 0..P {
+    for (w, tile) in w.iter_mut().zip(tiles) {
         // SAFETY: the caller's promise.
-        w[p] = unsafe { C::quad::<Q>(tiles[p]) };
+        *w = unsafe { C::quad::<Q>(*tile) };
     }
-    for t in 0..T {
+    for (sums, codes) in sums.iter_mut().zip(codes) {
         // SAFETY: `Q` is at most 7, and 32 codes lie there.
-        let four = unsafe { codes[t].cast::<i32>().add(Q).read_unaligned() };
+        let four = unsafe { codes.cast::<i32>().add(Q).read_unaligned() };
         let a = _mm512_set1_epi32(four);
-        for p in 0..P {
-            sums[t][p] = _mm512_dpbusd_epi32(sums[t][p], w[p], a);
+        for (sum, w) in sums.iter_mut().zip(w) {
+            *sum = _mm512_dpbusd_epi32(*sum, w, a);
         }
     }
 }
 
-/// Adds group `g` to the accumulators; `of` gives a row's scale and sum of codes.
+/// Adds group `g` of a tile to the accumulators; `sums_a` are the rows' sums of codes.
+///
+/// # Safety
+/// Scales of `g + 1` groups lie behind each pointer.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn fold<const P: usize, const T: usize>(
+unsafe fn fold<const P: usize, const T: usize>(
     acc: &mut [[__m512; P]; T],
     sums: &[[__m512i; P]; T],
-    job: &Job<'_>,
+    at: &At<P, T>,
     g: usize,
-    of: impl Fn(usize) -> (f32, i32),
+    sums_a: &[i32; T],
 ) {
-    for p in 0..P {
-        let panel = &job.panels[p];
-        // SAFETY: a group's scales are sixteen floats.
-        let scale = unsafe { _mm512_loadu_ps(panel.scales[g].as_ptr()) };
-        for t in 0..T {
-            let factor = _mm512_mul_ps(scale, _mm512_set1_ps(of(t).0));
+    // Nothing here may branch before all sums are used: compilers sink what is used behind a branch only, and lose the
+    // order that keeps everything in registers.
+    let mut scales = [_mm512_setzero_ps(); P];
+    for (scale, from) in scales.iter_mut().zip(at.scales) {
+        // SAFETY: the caller's promise; a group's scales are sixteen floats.
+        *scale = unsafe { _mm512_loadu_ps(from.add(g * PANEL)) };
+    }
+    for t in 0..T {
+        // SAFETY: a row has a scale for each tile.
+        let scale_a = _mm512_set1_ps(unsafe { *at.scales_a[t] });
+        for p in 0..P {
+            let factor = _mm512_mul_ps(scales[p], scale_a);
             let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[t][p]), factor);
             acc[t][p] = _mm512_add_ps(acc[t][p], product);
         }
-        if let Some(minima) = panel.minima {
-            // SAFETY: a group's minima are sixteen floats.
-            let minimum = unsafe { _mm512_loadu_ps(minima[g].as_ptr()) };
-            for t in 0..T {
-                let (scale, sum) = of(t);
-                let product = _mm512_mul_ps(minimum, _mm512_set1_ps(scale * sum as f32));
-                acc[t][p] = _mm512_sub_ps(acc[t][p], product);
-            }
+    }
+    let Some(minima) = at.minima else { return };
+    for t in 0..T {
+        // SAFETY: a row has a scale for each tile.
+        let product_a = _mm512_set1_ps(unsafe { *at.scales_a[t] } * sums_a[t] as f32);
+        for p in 0..P {
+            // SAFETY: the caller's promise; a group's minima are sixteen floats.
+            let minimum = unsafe { _mm512_loadu_ps(minima[p].add(g * PANEL)) };
+            acc[t][p] = _mm512_sub_ps(acc[t][p], _mm512_mul_ps(minimum, product_a));
         }
     }
 }

@@ -170,28 +170,23 @@ impl Heads<'_> {
             let is_first = base <= seen.start;
             let o = if is_first { &mut *to } else { &mut *of_tile };
             let mut p = [[0.0; TILE]; N];
-            let mut of = [(0.0, 0.0); N];
-            let mut soft = |p: &mut PerHead<N>| {
-                for (p, of) in p.iter_mut().zip(&mut of) {
-                    *of = softmax(p, op.scale, op.cap, &visible);
-                }
-            };
+            let of;
             match cached {
                 Cached::F32 { k, v } => {
                     scores::<S, f32, N, B>(simd, &k[at * width..], width, &q.rows, &visible, &mut p);
-                    soft(&mut p);
+                    of = softmaxes(&mut p, op, &visible);
                     values::<S, f32, N>(simd, &v[at * width..], width, &visible, &p, o);
                 }
                 Cached::F16 { k, v } => {
                     scores::<S, u16, N, B>(simd, &k[at * width..], width, &q.rows, &visible, &mut p);
-                    soft(&mut p);
+                    of = softmaxes(&mut p, op, &visible);
                     values::<S, u16, N>(simd, &v[at * width..], width, &visible, &p, o);
                 }
                 Cached::Int8 { k, v, k_scales, v_scales } => {
                     let keys = &k[at * op.cache.key_width()..];
                     let scales = (&k_scales[at..][..TILE], &v_scales[at..][..TILE]);
                     score_codes::<S, N>(simd, keys, scales.0, op.cache.key_width() / 4, &q, &mut p);
-                    soft(&mut p);
+                    of = softmaxes(&mut p, op, &visible);
                     for p in &mut p {
                         p.iter_mut().zip(scales.1).for_each(|(p, s)| *p *= s);
                     }
@@ -343,6 +338,20 @@ fn score_codes<S: Simd, const N: usize>(
             simd.store(simd.mul(simd.to_f32(acc[n]), factor), &mut to[block]);
         }
     }
+}
+
+/// [`softmax`] for each head.
+#[inline(always)]
+fn softmaxes<const N: usize>(
+    p: &mut PerHead<N>,
+    op: &Attend,
+    visible: &Range<usize>,
+) -> [(f32, f32); N] {
+    let mut of = [(0.0, 0.0); N];
+    for n in 0..N {
+        of[n] = softmax(&mut p[n], op.scale, op.cap, visible);
+    }
+    of
 }
 
 /// Turns a tile's dots into `exp(score − max)`, +0 out of sight; gives the largest score and the sum.

@@ -3,7 +3,7 @@
 
 use inkstone_model::Slot;
 use inkstone_quant::GROUP;
-use inkstone_quant::activation::{groups, quantize_group};
+use inkstone_quant::activation::groups;
 
 use super::Run;
 use crate::simd::{self, Simd, Task};
@@ -45,14 +45,64 @@ impl Task for Round<'_> {
         let (sums, _) = self.sums.as_chunks_mut::<2>();
         let outputs = codes.iter_mut().zip(self.scales).zip(sums);
         for (x, ((codes, scale), sums)) in self.x.chunks(GROUP).zip(outputs) {
-            // A whole group has a length that the compiler knows.
-            *scale = match x.as_array::<GROUP>() {
-                Some(x) => quantize_group(x, codes),
-                None => quantize_group(x, codes),
-            };
+            // What is missing is zero: it changes no maximum, and its codes are zeros.
+            let mut group = [0.0; GROUP];
+            group[..x.len()].copy_from_slice(x);
+            *scale = quantize(&group, codes);
             for (sum, half) in sums.iter_mut().zip(codes.as_chunks::<16>().0) {
                 *sum = half.iter().map(|&c| i32::from(c)).sum();
             }
+        }
+    }
+}
+
+/// As [`inkstone_quant::activation::quantize_group`] of a whole group, in steps that compilers find vectors in.
+#[inline(always)]
+fn quantize(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> f32 {
+    /// Adding 1.5 · 2²³ leaves the nearest even integer in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let mut largest = [0_u32; 16];
+    for x in x.as_chunks::<16>().0 {
+        for (largest, x) in largest.iter_mut().zip(x) {
+            *largest = (x.to_bits() & 0x7fff_ffff).max(*largest);
+        }
+    }
+    let amax = f32::from_bits(largest.into_iter().fold(0, u32::max));
+    let inverse = 127.0 / amax;
+    if !(amax.is_finite() && inverse.is_finite()) {
+        codes.fill(0);
+        return amax / 127.0;
+    }
+    for (code, x) in codes.iter_mut().zip(x) {
+        let bits = (x * inverse + ROUND).to_bits() as i32;
+        *code = (bits - ROUND.to_bits() as i32).clamp(-127, 127) as i8;
+    }
+    amax / 127.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use inkstone_quant::activation::quantize_group;
+
+    #[test]
+    fn a_group_is_rounded_as_defined() {
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state
+        };
+        for case in 0..20_000 {
+            // Any bits, or numbers of one size whose quotients meet ties.
+            let x: [f32; GROUP] = core::array::from_fn(|i| match case % 3 {
+                0 => f32::from_bits(next()),
+                1 => (next() >> 24) as f32 - 127.5 + (i % 2) as f32 / 2.0,
+                _ => f32::from_bits(next() & 0x81ff_ffff),
+            });
+            let (mut got, mut want) = ([1; GROUP], [2; GROUP]);
+            let scales = (quantize(&x, &mut got), quantize_group(&x, &mut want));
+            assert_eq!(got, want, "{x:?}");
+            assert!(scales.0.to_bits() == scales.1.to_bits() || scales.0.is_nan() && scales.1.is_nan());
         }
     }
 }

@@ -46,6 +46,15 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn load_f16_bytes(self, x: &[[u8; 2]; LANES]) -> Self::F {
+        // SAFETY: the instructions are there, and the reference is to as many bytes as are read.
+        let low = unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x[0..].as_ptr().cast())) };
+        // SAFETY: the instructions are there, and the reference is to as many bytes as are read.
+        let high = unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x[8..].as_ptr().cast())) };
+        [low, high]
+    }
+
+    #[inline(always)]
     fn load_i8(self, x: &[i8; LANES]) -> Self::F {
         // SAFETY: the instructions are there, and the reference is to as many bytes as are read.
         let low = unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(x.as_ptr().cast())) };

@@ -42,6 +42,14 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_f16_bytes(self, x: &[[u8; 2]; LANES]) -> Self::F {
+        // SAFETY: the instructions are there, and the reference is to as many bytes as are read.
+        let half = unsafe { _mm256_loadu_si256(x.as_ptr().cast()) };
+        // SAFETY: a value of this type exists only where the processor has the instructions.
+        unsafe { _mm512_cvtph_ps(half) }
+    }
+
+    #[inline(always)]
     fn load_i8(self, x: &[i8; LANES]) -> Self::F {
         // SAFETY: the instructions are there, and the reference is to as many bytes as are read.
         let bytes = unsafe { _mm_loadu_si128(x.as_ptr().cast()) };

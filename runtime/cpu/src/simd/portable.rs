@@ -31,6 +31,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn load_f16_bytes(self, x: &[[u8; 2]; LANES]) -> Self::F {
+        from_fn(|i| math::f16(u16::from_le_bytes(x[i])))
+    }
+
+    #[inline(always)]
     fn load_i8(self, x: &[i8; LANES]) -> Self::F {
         from_fn(|i| f32::from(x[i]))
     }
