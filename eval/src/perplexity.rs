@@ -7,6 +7,7 @@
 
 use core::fmt;
 
+use inkstone_engine::math::exp;
 use inkstone_engine::text::Options as TextOptions;
 use inkstone_engine::{Model, Session, SessionConfig};
 
@@ -208,10 +209,17 @@ fn score(session: &mut Session, model: &Model, chunk: &[u32], sum: &mut Sum) -> 
     }
 }
 
-/// `−ln softmax(logits)[token]`.
+/// `−ln softmax(logits)[token]`: exponentials in f32, their sum and its logarithm in f64.
 fn cost(logits: &[f32], token: usize) -> f64 {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f64 = logits.iter().map(|x| f64::from((x - highest).exp())).sum();
+    let mut total = 0.0;
+    for part in logits.chunks(64) {
+        let mut powers = [0.0; 64];
+        for (power, x) in powers.iter_mut().zip(part) {
+            *power = exp(x - highest);
+        }
+        total += powers.iter().copied().map(f64::from).sum::<f64>();
+    }
     total.ln() - f64::from(logits[token] - highest)
 }
 

@@ -42,7 +42,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use generation::{Finish, Generation, Options, Piece, Stats};
 pub use hash::LogitsHash;
 pub use inkstone_format as format;
-pub use inkstone_model::{Activations, Kv, LayerSpec, Spec, Step, cache::KVS};
+pub use inkstone_model::{Activations, Kv, LayerSpec, Spec, Step, cache::KVS, math};
 pub use inkstone_text as text;
 pub use map::Map;
 pub use model::Model;
