@@ -5,7 +5,7 @@ use std::path::Path;
 use inkstone_format::{Declaration, SectionKind, Writer};
 use inkstone_model::spec::{Activation, LayerSpec, Spec};
 use inkstone_model::weights::*;
-use inkstone_quant::{Encoding, Float, Format};
+use inkstone_quant::{Encoding, Float, Format, math};
 
 /// What to make. `Recipe::default()` is a plain two-layer model with grouped queries.
 #[derive(Debug, Clone)]
@@ -232,8 +232,8 @@ fn plain(t: &Declaration, float: Float, bytes: &mut [u8], noise: &mut Noise) {
     };
     for (i, number) in bytes.chunks_mut(float.bytes()).enumerate() {
         let x = match t.role {
-            ROPE_0 => 10_000_f32.powf(-2.0 * i as f32 / (2.0 * t.inputs as f32)),
-            ROPE_1 => 500_f32.powf(-2.0 * i as f32 / (2.0 * t.inputs as f32)),
+            ROPE_0 => frequency(10_000.0, i, t.inputs),
+            ROPE_1 => frequency(500.0, i, t.inputs),
             Q_BIAS | K_BIAS | V_BIAS | O_BIAS => spread * noise.unit(),
             _ if t.rows == 1 => 1.0 + spread * noise.unit(),
             _ => spread * noise.unit(),
@@ -241,9 +241,14 @@ fn plain(t: &Declaration, float: Float, bytes: &mut [u8], noise: &mut Noise) {
         match float {
             Float::F32 => number.copy_from_slice(&x.to_le_bytes()),
             Float::Bf16 => number.copy_from_slice(&((x.to_bits() >> 16) as u16).to_le_bytes()),
-            Float::F16 => number.copy_from_slice(&inkstone_quant::math::f16_bits(x).to_le_bytes()),
+            Float::F16 => number.copy_from_slice(&math::f16_bits(x).to_le_bytes()),
         }
     }
+}
+
+/// Element `i` of `count` inverse frequencies, by functions that give the same bits on every platform.
+fn frequency(base: f32, i: usize, count: u32) -> f32 {
+    math::exp(-math::ln(base) * (i as f32 / count as f32))
 }
 
 fn blocks(t: &Declaration, bytes: &mut [u8], noise: &mut Noise) {
@@ -280,9 +285,7 @@ fn record(widths: &[usize], under_row: bool, size: f32, noise: &mut Noise) -> Ve
     for &width in widths {
         if width == 2 {
             let scale = if many { size / 16.0 } else { size };
-            out.extend(
-                inkstone_quant::math::f16_bits(scale * (1.0 + 0.5 * noise.unit())).to_le_bytes(),
-            );
+            out.extend(math::f16_bits(scale * (1.0 + 0.5 * noise.unit())).to_le_bytes());
         } else if under_row {
             out.push((noise.next() % 3) as u8 + 1);
         } else {
