@@ -111,7 +111,8 @@ fn suggestion(error: &clap::Error) -> Option<String> {
     ];
     KINDS.iter().find_map(|&kind| match error.get(kind)? {
         ContextValue::String(one) => Some(one.clone()),
-        ContextValue::Strings(many) => many.first().cloned(),
+        // The likeliest stands last.
+        ContextValue::Strings(many) => many.last().cloned(),
         _ => None,
     })
 }

@@ -1,7 +1,7 @@
 //! What this machine is, as its system tells and as it can be measured.
 
+use core::hint::black_box;
 use std::fs;
-use std::hint::black_box;
 use std::process::Command;
 use std::thread;
 use std::time::Instant;

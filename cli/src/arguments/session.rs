@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use inkstone_engine::{Activations, DEVICES, KVS, SessionConfig};
+use inkstone_engine::{Activations, DEVICES, Full, KVS, SessionConfig};
 
 /// How a session is made.
 #[derive(Args, Clone)]
@@ -13,7 +13,7 @@ pub(crate) struct Session {
     pub(crate) context: Option<u32>,
     /// Worker threads [default: one for each processor]
     #[arg(short, long, value_name = "N")]
-    pub(crate) threads: Option<u32>,
+    threads: Option<u32>,
     /// Stored form of keys and values
     #[arg(long, value_name = "FORM", default_value = "f16", value_parser = names(KVS))]
     kv: String,
@@ -25,7 +25,10 @@ pub(crate) struct Session {
     activations: String,
     /// Tokens of a prompt that are run at once
     #[arg(long, value_name = "N", default_value_t = 128)]
-    pub(crate) batch: u32,
+    batch: u32,
+    /// When the context is full, keep the first N tokens, drop the older half of the others and go on
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "0")]
+    shift: Option<u32>,
 }
 
 static ACTIVATIONS: &[(&str, Activations)] =
@@ -41,6 +44,7 @@ impl Session {
             batch: self.batch,
             kv: named(KVS, &self.kv),
             activations: named(ACTIVATIONS, &self.activations),
+            full: self.shift.map_or(Full::Error, |keep| Full::Shift { keep }),
             ..SessionConfig::default()
         }
     }

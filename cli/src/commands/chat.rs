@@ -184,7 +184,7 @@ impl Talk<'_> {
         }
         if let Some(folder) = history.parent() {
             // Without a history the next talk begins without one.
-            let _ = fs::create_dir_all(folder).and_then(|()| Ok(editor.save_history(&history)));
+            let _ = fs::create_dir_all(folder).map(|()| editor.save_history(&history));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! `inkstone devices`: what models run on here.
 
 use clap::Args;
-use inkstone_engine::DEVICES;
+use inkstone_engine::{DEVICES, Device};
 use serde_json::{Map, Value, json};
 
 use crate::terminal::Terminal;
@@ -15,15 +15,7 @@ pub(crate) struct Arguments {}
 
 /// Lists the engine's table.
 pub(crate) fn run(_: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
-    let rows = DEVICES.iter().map(|device| {
-        let properties: Map<String, Value> = device
-            .describe()
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .collect();
-        json!({"name": device.name, "about": device.doc, "properties": properties})
-    });
-    terminal.result(&rows.collect::<Vec<_>>(), |out| {
+    terminal.result(&values(), |out| {
         for device in DEVICES {
             writeln!(out, "{}: {}", device.name, device.doc)?;
             for (name, value) in device.describe() {
@@ -32,4 +24,14 @@ pub(crate) fn run(_: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// The table as JSON.
+pub(super) fn values() -> Vec<Value> {
+    let property = |(name, value): (&str, String)| (name.to_owned(), value.into());
+    let row = |device: &Device| {
+        let properties: Map<String, Value> = device.describe().into_iter().map(property).collect();
+        json!({"name": device.name, "about": device.doc, "properties": properties})
+    };
+    DEVICES.iter().map(row).collect()
 }

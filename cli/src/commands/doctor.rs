@@ -1,8 +1,10 @@
 //! `inkstone doctor`: what this machine is, and what is missing on it.
 
 use clap::Args;
+use inkstone_engine::DEVICES;
 use serde_json::json;
 
+use super::devices;
 use crate::machine::{memory_bytes, processor};
 use crate::store::{Home, find_pip, free_bytes};
 use crate::terminal::{Bytes, Terminal};
@@ -32,9 +34,10 @@ pub(crate) fn run(_: Arguments, terminal: &Terminal) -> anyhow::Result<()> {
         "free_disk_bytes": free,
         "python": pip.as_ref().map(|found| found.0),
         "pip": pip.as_ref().map(|found| &found.1),
+        "devices": devices::values(),
     });
     let size = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), |b| Bytes(b).to_string());
-    let rows = [
+    let mut rows = vec![
         ("inkstone", env!("CARGO_PKG_VERSION").to_owned()),
         (
             "system",
@@ -58,6 +61,16 @@ pub(crate) fn run(_: Arguments, terminal: &Terminal) -> anyhow::Result<()> {
             }),
         ),
     ];
+    for device in DEVICES {
+        let found = device
+            .describe()
+            .into_iter()
+            .map(|(name, value)| format!("{name} {value}"));
+        rows.push((
+            "device",
+            format!("{}: {}", device.name, found.collect::<Vec<_>>().join(", ")),
+        ));
+    }
     terminal.result(&value, |out| {
         rows.iter()
             .try_for_each(|(name, found)| writeln!(out, "{name:14}{found}"))

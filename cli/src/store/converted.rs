@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 use anyhow::Context;
 use inkstone_converter::Source;
 use inkstone_converter::convert::{self, Options, Report};
+use inkstone_engine::Model;
 use inkstone_engine::format::records::Manifest;
 use inkstone_engine::format::{MAJOR, MINOR};
 use sha2::{Digest, Sha256};
@@ -52,7 +53,8 @@ pub(crate) fn convert_to(
         .map(inkstone_converter::source::Tensor::bytes)
         .sum();
     disk::require(to.parent().unwrap_or(Path::new(".")), bytes)?;
-    let progress = terminal.progress(&format!("converting {}", from.display()), Some(bytes));
+    let name = from.file_name().unwrap_or_default().to_string_lossy();
+    let progress = terminal.progress(&format!("converting {name}"), Some(bytes));
     let mut options = options.clone();
     if options.manifest.name.is_empty() && source.about.name.is_none() {
         options.manifest.name = from
@@ -128,7 +130,12 @@ fn in_folder(
     for old in model.conversions().iter().filter(|old| **old != to) {
         fs::remove_file(old).with_context(|| old.display().to_string())?;
     }
-    Installed::write(home, &key, model.record.clone())?;
+    let mut record = model.record.clone();
+    if record.files.is_empty() {
+        // Of a file elsewhere nothing is known but what it says itself.
+        record.about = Model::open(&to)?.manifest()?.unwrap_or_default();
+    }
+    Installed::write(home, &key, record)?;
     Ok(to)
 }
 

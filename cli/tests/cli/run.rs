@@ -1,8 +1,8 @@
 //! Runs the binary in a cache folder of its own, with a clean environment.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A cache folder that is deleted at the end.
 pub(crate) struct Sandbox {
