@@ -7,3 +7,4 @@ scripts/setup-cross.sh "$dir"
 . "$dir/cross.env"
 export CARGO_TARGET_DIR=$dir/target
 cargo test --quiet --release $CROSS_STD --target aarch64-unknown-linux-gnu --package inkstone-tests --test hashes
+cargo build --quiet --release $CROSS_STD --target aarch64-unknown-linux-gnu --package inkstone-engine --example hash
