@@ -1,6 +1,6 @@
 //! The commands on real models, which are no part of the repository.
 
-use std::error::Error;
+use core::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -62,6 +62,7 @@ impl Args for Sampling {
                 .help("End the answer before this text"),
             Arg::new(STOP_ID)
                 .long("stop-id")
+                .value_name("N")
                 .value_parser(clap::value_parser!(u32))
                 .action(ArgAction::Append)
                 .help("End the answer at this token"),
@@ -73,7 +74,11 @@ impl Args for Sampling {
                 .help("Add N to the logit of a token, -100 to 100"),
         ];
         let tabled = parameters().map(|parameter| {
-            let help = format!("{} [default: {}]", parameter.doc, parameter.default);
+            let help = format!(
+                "{} [default: {}]",
+                sentence(parameter.doc),
+                parameter.default
+            );
             Arg::new(parameter.name)
                 .long(flag(parameter))
                 .value_parser(move |text: &str| number(parameter, text))
@@ -140,6 +145,17 @@ impl FromArgMatches for Sampling {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// With a capital letter, as the other options begin.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(letters)
+        .collect()
 }
 
 fn number(parameter: &Parameter, text: &str) -> Result<f64, String> {

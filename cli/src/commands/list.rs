@@ -1,5 +1,7 @@
 //! `inkstone list`: the models that are here, or that can be pulled.
 
+use std::path::Path;
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -40,7 +42,11 @@ fn here(terminal: &Terminal, home: &Home) -> anyhow::Result<()> {
     }
     let mut table = Table::new(&["NAME", "SIZE", "LICENCE", "CONVERTED"]);
     for model in &models {
-        let formats: Vec<String> = model.conversions().iter().filter_map(|p| stem(p)).collect();
+        let formats: Vec<String> = model
+            .conversions()
+            .iter()
+            .filter_map(|p| weights(p))
+            .collect();
         table.row([
             model.record.name.clone(),
             Bytes(model.bytes()).to_string(),
@@ -65,8 +71,10 @@ fn installed_value(model: &Installed) -> Value {
     })
 }
 
-fn stem(path: &std::path::Path) -> Option<String> {
-    Some(path.file_stem()?.to_string_lossy().into_owned())
+/// The choice of weights that a conversion's file is named after.
+fn weights(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_string_lossy();
+    Some(stem.rsplit_once('-')?.0.to_owned())
 }
 
 fn available(arguments: &Arguments, terminal: &Terminal, home: &Home) -> anyhow::Result<()> {
