@@ -45,14 +45,26 @@ unsafe impl Sync for Arena<'_> {}
 
 impl<'a> Arena<'a> {
     pub(crate) fn new(bytes: &'a mut [u8]) -> Arena<'a> {
-        Arena { start: bytes.as_mut_ptr(), bytes: bytes.len(), borrow: PhantomData }
+        Arena {
+            start: bytes.as_mut_ptr(),
+            bytes: bytes.len(),
+            borrow: PhantomData,
+        }
     }
 
     fn check<T>(&self, offset: usize, count: usize) {
-        let end = count.checked_mul(size_of::<T>()).and_then(|n| n.checked_add(offset));
-        assert!(end.is_some_and(|end| end <= self.bytes), "a buffer within the arena");
+        let end = count
+            .checked_mul(size_of::<T>())
+            .and_then(|n| n.checked_add(offset));
+        assert!(
+            end.is_some_and(|end| end <= self.bytes),
+            "a buffer within the arena"
+        );
         let address = (self.start as usize).wrapping_add(offset);
-        assert!(address.is_multiple_of(align_of::<T>()), "a buffer at a multiple of its numbers' size");
+        assert!(
+            address.is_multiple_of(align_of::<T>()),
+            "a buffer at a multiple of its numbers' size"
+        );
     }
 
     /// `count` numbers from byte `offset` on.

@@ -59,10 +59,19 @@ impl core::fmt::Display for CpuError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             CpuError::Isa(e) => e.fmt(f),
-            CpuError::Arena { bytes, wanted } => write!(f, "the arena has {bytes} bytes, {wanted} are needed"),
-            CpuError::Alignment => write!(f, "the arena does not start at a multiple of {ALIGNMENT}"),
-            CpuError::Threads { team, plan } => write!(f, "the team has {team} workers, the plan {plan}"),
-            CpuError::Scratch { bytes, wanted } => write!(f, "a worker has {bytes} bytes of scratch, {wanted} are needed"),
+            CpuError::Arena { bytes, wanted } => {
+                write!(f, "the arena has {bytes} bytes, {wanted} are needed")
+            }
+            CpuError::Alignment => {
+                write!(f, "the arena does not start at a multiple of {ALIGNMENT}")
+            }
+            CpuError::Threads { team, plan } => {
+                write!(f, "the team has {team} workers, the plan {plan}")
+            }
+            CpuError::Scratch { bytes, wanted } => write!(
+                f,
+                "a worker has {bytes} bytes of scratch, {wanted} are needed"
+            ),
             CpuError::Plan => write!(f, "the operations do not fit the plan"),
         }
     }
@@ -88,18 +97,38 @@ where
     ///
     /// # Errors
     /// What is too small, or absent.
-    pub fn new(plan: Plan, ops: O, file: W, mut arena: A, isa: Isa, team: Team) -> Result<Self, CpuError> {
+    pub fn new(
+        plan: Plan,
+        ops: O,
+        file: W,
+        mut arena: A,
+        isa: Isa,
+        team: Team,
+    ) -> Result<Self, CpuError> {
         let isa = Ready::new(isa)?;
         check_arena(&plan, arena.as_mut())?;
         let threads = (team.threads(), plan.config.threads as usize);
         if threads.0 > threads.1 {
-            return Err(CpuError::Threads { team: threads.0, plan: threads.1 });
+            return Err(CpuError::Threads {
+                team: threads.0,
+                plan: threads.1,
+            });
         }
         let wanted = ops.as_ref().iter().map(ops::scratch).max().unwrap_or(0);
         if wanted > plan.scratch_each {
-            return Err(CpuError::Scratch { bytes: plan.scratch_each, wanted });
+            return Err(CpuError::Scratch {
+                bytes: plan.scratch_each,
+                wanted,
+            });
         }
-        Ok(Cpu { plan, ops, file, arena, isa, team })
+        Ok(Cpu {
+            plan,
+            ops,
+            file,
+            arena,
+            isa,
+            team,
+        })
     }
 
     /// The instruction set it uses.
@@ -127,7 +156,10 @@ where
 
 fn check_arena(plan: &Plan, bytes: &[u8]) -> Result<(), CpuError> {
     if bytes.len() < plan.memory.arena {
-        return Err(CpuError::Arena { bytes: bytes.len(), wanted: plan.memory.arena });
+        return Err(CpuError::Arena {
+            bytes: bytes.len(),
+            wanted: plan.memory.arena,
+        });
     }
     if !bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) {
         return Err(CpuError::Alignment);
@@ -146,7 +178,9 @@ fn walk(run: &Run<'_>, ops: &[Op], leave: &AtomicUsize, worker: &Worker<'_>) {
         }
         run.step(op, worker);
         let stop = run.batch.stop.filter(|_| worker.index == 0);
-        if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) && leave.load(Ordering::Relaxed) == usize::MAX {
+        if stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+            && leave.load(Ordering::Relaxed) == usize::MAX
+        {
             leave.store(index + 1, Ordering::Relaxed);
         }
         worker.meet();
@@ -168,13 +202,20 @@ where
         }
         let ops = self.ops.as_ref();
         let arena = Arena::new(self.arena.as_mut());
-        let run = Run { plan: &self.plan, isa: self.isa, file: self.file.as_ref(), arena, batch };
+        let run = Run {
+            plan: &self.plan,
+            isa: self.isa,
+            file: self.file.as_ref(),
+            arena,
+            batch,
+        };
         let leave = AtomicUsize::new(usize::MAX);
         self.team.run(&|worker| walk(&run, ops, &leave, worker));
         if leave.into_inner() < ops.len() {
             return Err(Fault::Cancelled);
         }
-        match (0..batch.wanted_rows()).find(|row| self.logits(*row).iter().any(|x| !x.is_finite())) {
+        match (0..batch.wanted_rows()).find(|row| self.logits(*row).iter().any(|x| !x.is_finite()))
+        {
             Some(row) => Err(Fault::NotFinite { row: row as u32 }),
             None => Ok(()),
         }
@@ -182,19 +223,27 @@ where
 
     fn logits(&mut self, row: usize) -> &mut [f32] {
         let place = self.plan.slot(Slot::Logits);
-        numbers(self.arena.as_mut(), place.values + row * place.width * size_of::<f32>(), place.width)
+        numbers(
+            self.arena.as_mut(),
+            place.values + row * place.width * size_of::<f32>(),
+            place.width,
+        )
     }
 
     fn read(&self, slot: Slot, row: usize, out: &mut [f32]) {
         let place = self.plan.slot(slot);
         let start = place.values + row * place.width * size_of::<f32>();
-        let (bytes, _) = self.arena.as_ref()[start..][..out.len() * size_of::<f32>()].as_chunks::<4>();
-        out.iter_mut().zip(bytes).for_each(|(to, bytes)| *to = f32::from_le_bytes(*bytes));
+        let (bytes, _) = self.arena.as_ref()[start..][..size_of_val(out)].as_chunks::<4>();
+        out.iter_mut()
+            .zip(bytes)
+            .for_each(|(to, bytes)| *to = f32::from_le_bytes(*bytes));
     }
 
     fn save(&self, positions: u32, sink: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         let arena = self.arena.as_ref();
-        let mut pieces = self.caches().flat_map(|cache| snapshot::pieces(cache, positions as usize));
+        let mut pieces = self
+            .caches()
+            .flat_map(|cache| snapshot::pieces(cache, positions as usize));
         pieces.all(|piece| sink(&arena[piece]))
     }
 

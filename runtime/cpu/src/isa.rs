@@ -20,8 +20,11 @@ pub enum Isa {
 }
 
 /// Every instruction set with its name, better ones later.
-pub static ISAS: &[(&str, Isa)] =
-    &[("portable", Isa::Portable), ("avx2", Isa::Avx2), ("avx512", Isa::Avx512)];
+pub static ISAS: &[(&str, Isa)] = &[
+    ("portable", Isa::Portable),
+    ("avx2", Isa::Avx2),
+    ("avx512", Isa::Avx512),
+];
 
 /// The environment's variable that forces an instruction set.
 pub const VARIABLE: &str = "INKSTONE_ISA";
@@ -57,7 +60,9 @@ impl core::error::Error for IsaError {}
 impl Isa {
     /// Its name in [`ISAS`].
     pub fn name(self) -> &'static str {
-        ISAS.iter().find(|(_, isa)| *isa == self).map_or("?", |(name, _)| name)
+        ISAS.iter()
+            .find(|(_, isa)| *isa == self)
+            .map_or("?", |(name, _)| name)
     }
 
     /// The instruction set called `name`.
@@ -85,7 +90,10 @@ impl Isa {
         let Some(name) = std::env::var_os(VARIABLE) else {
             return Ok(Isa::detect());
         };
-        let isa = name.to_str().and_then(Isa::by_name).ok_or(IsaError::Unknown)?;
+        let isa = name
+            .to_str()
+            .and_then(Isa::by_name)
+            .ok_or(IsaError::Unknown)?;
         Ready::new(isa).map(Ready::isa)
     }
 }
@@ -96,7 +104,11 @@ pub(crate) struct Ready(Isa);
 
 impl Ready {
     pub(crate) fn new(isa: Isa) -> Result<Ready, IsaError> {
-        if isa.available() { Ok(Ready(isa)) } else { Err(IsaError::Absent(isa)) }
+        if isa.available() {
+            Ok(Ready(isa))
+        } else {
+            Err(IsaError::Absent(isa))
+        }
     }
 
     pub(crate) fn isa(self) -> Isa {

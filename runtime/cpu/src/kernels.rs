@@ -26,6 +26,8 @@ mod list;
 mod portable;
 mod six;
 
+pub(crate) use portable::Levels;
+
 pub use list::KERNELS;
 
 /// Panels that a kernel takes at once.
@@ -92,9 +94,8 @@ impl Kernel {
         let Encoding::Blocks(codes, scales) = &format.encoding else {
             return None;
         };
-        let fits = |k: &&Kernel| {
-            core::ptr::eq(k.codes, *codes) && k.group == scales.group && k.isa == isa
-        };
+        let fits =
+            |k: &&Kernel| core::ptr::eq(k.codes, *codes) && k.group == scales.group && k.isa == isa;
         KERNELS.iter().find(fits)
     }
 
@@ -104,14 +105,21 @@ impl Kernel {
     /// The processor has not got the kernel's instructions, a slice is too short, or there are not one or two panels.
     #[inline]
     pub fn multiply(&self, job: &Job<'_>, out: &mut [[f32; ROWS]]) {
-        self.multiply_on(Ready::new(self.isa).expect("the processor has the instructions"), job, out);
+        self.multiply_on(
+            Ready::new(self.isa).expect("the processor has the instructions"),
+            job,
+            out,
+        );
     }
 
     /// As [`Self::multiply`] on an instruction set that is there: the kernel's.
     #[allow(unsafe_code)]
     pub(crate) fn multiply_on(&self, isa: Ready, job: &Job<'_>, out: &mut [[f32; ROWS]]) {
         assert!(isa.isa() == self.isa, "a kernel of another instruction set");
-        assert!(job.fits(self) && out.len() >= job.rows.count, "a job as long as it claims");
+        assert!(
+            job.fits(self) && out.len() >= job.rows.count,
+            "a job as long as it claims"
+        );
         // SAFETY: the instructions are there, and the slices are as long as the kernel will read and write.
         unsafe { (self.run)(job, out) }
     }
@@ -126,11 +134,22 @@ impl Job<'_> {
                 && p.scales.len() >= scales
                 && p.minima.is_none_or(|m| m.len() >= scales)
         };
-        let Rows { count, groups, codes, scales, sums } = self.rows;
-        let Some(cells) = count.checked_mul(groups) else { return false };
+        let Rows {
+            count,
+            groups,
+            codes,
+            scales,
+            sums,
+        } = self.rows;
+        let Some(cells) = count.checked_mul(groups) else {
+            return false;
+        };
         (1..=PANELS).contains(&self.panels.len())
             && self.panels.iter().all(panel)
-            && self.panels.iter().all(|p| p.minima.is_some() == self.panels[0].minima.is_some())
+            && self
+                .panels
+                .iter()
+                .all(|p| p.minima.is_some() == self.panels[0].minima.is_some())
             && groups >= self.tiles
             && codes.len() >= cells * GROUP
             && scales.len() >= cells
@@ -147,12 +166,18 @@ impl<'a> Rows<'a> {
         scales: &'a [f32],
         sums: &'a [i32],
     ) -> Rows<'a> {
-        Rows { count, groups: groups(inputs), codes, scales, sums }
+        Rows {
+            count,
+            groups: groups(inputs),
+            codes,
+            scales,
+            sums,
+        }
     }
 }
 
 /// The levels of a tile of sixteen rows, `[quad][row][input of the quad]`.
-pub(crate) fn levels(codes: &'static Codes, tile: &[u8]) -> portable::Levels {
+pub(crate) fn levels(codes: &'static Codes, tile: &[u8]) -> Levels {
     let mut levels = [[0; portable::QUAD]; portable::QUADS];
     match UNPACK.iter().find(|(c, _)| core::ptr::eq(*c, codes)) {
         Some((_, unpack)) => unpack(tile, &mut levels),

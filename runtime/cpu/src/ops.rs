@@ -89,6 +89,9 @@ impl Run<'_> {
     unsafe fn scratch(&self, index: usize) -> &mut [f32] {
         let start = self.plan.scratch + index * self.plan.scratch_each;
         // SAFETY: these bytes belong to this worker, and the caller takes them once.
-        unsafe { self.arena.write(start, self.plan.scratch_each / size_of::<f32>()) }
+        unsafe {
+            self.arena
+                .write(start, self.plan.scratch_each / size_of::<f32>())
+        }
     }
 }

@@ -20,7 +20,15 @@ pub(crate) fn decode(
     minima: &mut Groups,
 ) {
     let (used, padding) = scales.split_at_mut(inputs.div_ceil(codec.group));
-    simd::run(isa, Decode { codec, panel, scales: used, minima });
+    simd::run(
+        isa,
+        Decode {
+            codec,
+            panel,
+            scales: used,
+            minima,
+        },
+    );
     padding.fill([0.0; PANEL]);
     if codec.minimum {
         minima[used.len()..].fill([0.0; PANEL]);
@@ -39,7 +47,12 @@ impl Task for Decode<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Decode { codec, panel, scales, minima } = self;
+        let Decode {
+            codec,
+            panel,
+            scales,
+            minima,
+        } = self;
         let (headers, records) = panel.split_at(codec.header_bytes() * PANEL);
         let records = records.chunks_exact(codec.record_bytes() * PANEL);
         let steps = scales.chunks_mut(codec.span / codec.group).zip(records);
@@ -157,10 +170,18 @@ mod tests {
     fn decoding_equals_the_codecs_own_reading() {
         let mut state = 1_u64;
         let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 33) as u8
         };
-        let bits = |x: f32| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() };
+        let bits = |x: f32| {
+            if x.is_nan() {
+                f32::NAN.to_bits()
+            } else {
+                x.to_bits()
+            }
+        };
         for codec in SCALES {
             for inputs in [1, 16, 33, 48, 256, 300, 1024] {
                 let mut panel = vec![0; codec.bytes(inputs, PANEL)];
@@ -176,9 +197,19 @@ mod tests {
                         } else {
                             (0.0, 0.0)
                         };
-                        assert_eq!(bits(scales[g][row]), bits(want.0), "{} {isa:?} {g}", codec.name);
+                        assert_eq!(
+                            bits(scales[g][row]),
+                            bits(want.0),
+                            "{} {isa:?} {g}",
+                            codec.name
+                        );
                         if codec.minimum {
-                            assert_eq!(bits(minima[g][row]), bits(want.1), "{} {isa:?} {g}", codec.name);
+                            assert_eq!(
+                                bits(minima[g][row]),
+                                bits(want.1),
+                                "{} {isa:?} {g}",
+                                codec.name
+                            );
                         }
                     }
                 }

@@ -24,11 +24,22 @@ fn head_pieces(cache: Cache, head: usize, held: usize) -> impl Iterator<Item = R
     // Dimensions that stand together for one key: quads of codes, else single ones.
     let together = if cache.kv == Kv::Int8 { 4 } else { 1 };
     let lanes = (held - whole) * together;
-    let rest = (0..width / together).filter(move |_| lanes > 0).map(move |d| {
-        span(cache.k, cache.key(head, whole, d * together), lanes, element)
-    });
+    let rest = (0..width / together)
+        .filter(move |_| lanes > 0)
+        .map(move |d| {
+            span(
+                cache.k,
+                cache.key(head, whole, d * together),
+                lanes,
+                element,
+            )
+        });
     let values = span(cache.v, cache.value(head, 0), held * cache.width, element);
-    let scales = [cache.k_scales, cache.v_scales].map(|start| span(start, cache.scale(head, 0), held, 4));
+    let scales =
+        [cache.k_scales, cache.v_scales].map(|start| span(start, cache.scale(head, 0), held, 4));
     let scales = scales.into_iter().filter(move |_| cache.kv == Kv::Int8);
-    core::iter::once(keys).chain(rest).chain([values]).chain(scales)
+    core::iter::once(keys)
+        .chain(rest)
+        .chain([values])
+        .chain(scales)
 }

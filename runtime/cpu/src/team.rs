@@ -35,7 +35,11 @@ impl Team {
         let count = self.threads();
         self.crew(&|index, barrier| {
             let _environment = Defined::enter();
-            job(&Worker { index, count, barrier });
+            job(&Worker {
+                index,
+                count,
+                barrier,
+            });
         });
     }
 }

@@ -1,8 +1,10 @@
 //! Whole small models give the bits of the reference backend: every format, stored form, instruction set, number of
 //! threads and chunk size.
+#![allow(clippy::unwrap_used)]
+
 mod shared;
 
-use std::sync::atomic::AtomicBool;
+use core::sync::atomic::AtomicBool;
 
 use inkstone_cpu::{Cpu, CpuError, ISAS, Isa, Team};
 use inkstone_model::cache::KVS;
@@ -15,13 +17,29 @@ use shared::{Arena, Noise, Shape, batch, plan};
 const CONTEXT: u32 = 200;
 
 fn config(batch: u32, threads: u32, kv: Kv, activations: Activations) -> Config {
-    Config { context: CONTEXT, batch, logits: batch, threads, rewind: 8, kv, activations }
+    Config {
+        context: CONTEXT,
+        batch,
+        logits: batch,
+        threads,
+        rewind: 8,
+        kv,
+        activations,
+    }
 }
 
 fn cpu(file: &[u8], config: Config, isa: Isa) -> Cpu<Vec<u8>, Arena, Vec<Op>> {
     let (plan, ops) = plan(file, config);
     let team = Team::new(config.threads as usize).unwrap();
-    Cpu::new(plan, ops, file.to_vec(), Arena::new(plan.memory.arena), isa, team).unwrap()
+    Cpu::new(
+        plan,
+        ops,
+        file.to_vec(),
+        Arena::new(plan.memory.arena),
+        isa,
+        team,
+    )
+    .unwrap()
 }
 
 fn reference(file: &[u8], config: Config) -> Reference<Vec<u8>> {
@@ -31,14 +49,18 @@ fn reference(file: &[u8], config: Config) -> Reference<Vec<u8>> {
 
 fn tokens(n: usize, vocabulary: u32) -> Vec<u32> {
     let mut noise = Noise(99);
-    (0..n).map(|_| (noise.next() % u64::from(vocabulary)) as u32).collect()
+    (0..n)
+        .map(|_| (noise.next() % u64::from(vocabulary)) as u32)
+        .collect()
 }
 
 /// Bits of the logits of every token, run in chunks.
 fn run(backend: &mut dyn Backend, tokens: &[u32], chunk: usize) -> Vec<u32> {
     let mut bits = Vec::new();
     for (i, tokens) in tokens.chunks(chunk).enumerate() {
-        backend.run(&batch(tokens, (i * chunk) as u32, Wanted::All)).unwrap();
+        backend
+            .run(&batch(tokens, (i * chunk) as u32, Wanted::All))
+            .unwrap();
         for row in 0..tokens.len() {
             bits.extend(backend.logits(row).iter().map(|x| x.to_bits()));
         }
@@ -47,22 +69,35 @@ fn run(backend: &mut dyn Backend, tokens: &[u32], chunk: usize) -> Vec<u32> {
 }
 
 fn isas() -> impl Iterator<Item = Isa> {
-    ISAS.iter().map(|(_, isa)| *isa).filter(|isa| isa.available())
+    ISAS.iter()
+        .map(|(_, isa)| *isa)
+        .filter(|isa| isa.available())
 }
 
 /// The same bits from every instruction set, some of the threads and chunks.
 fn check(shape: &Shape, kv: Kv, activations: Activations, n: usize, ways: &[(u32, u32)]) {
     let file = shape.file(5);
     let tokens = tokens(n, shape.vocabulary);
-    let want = run(&mut reference(&file, config(64, 1, kv, activations)), &tokens, 64);
+    let want = run(
+        &mut reference(&file, config(64, 1, kv, activations)),
+        &tokens,
+        64,
+    );
     let distinct = want.iter().collect::<std::collections::HashSet<_>>().len();
-    assert!(distinct > want.len() / 4, "logits that say something: {distinct} of {}", want.len());
+    assert!(
+        distinct > want.len() / 4,
+        "logits that say something: {distinct} of {}",
+        want.len()
+    );
     for isa in isas() {
         for &(threads, chunk) in ways {
             let mut cpu = cpu(&file, config(chunk, threads, kv, activations), isa);
             let got = run(&mut cpu, &tokens, chunk as usize);
             let wrong = got.iter().zip(&want).position(|(a, b)| a != b);
-            assert_eq!(wrong, None, "{isa:?}, {threads} threads, chunks of {chunk}, {kv:?}, {activations:?}, {shape:?}");
+            assert_eq!(
+                wrong, None,
+                "{isa:?}, {threads} threads, chunks of {chunk}, {kv:?}, {activations:?}, {shape:?}"
+            );
         }
     }
 }
@@ -74,14 +109,26 @@ fn format(name: &str) -> &'static Format {
 #[test]
 fn every_format_gives_the_bits_of_the_reference() {
     for format in FORMATS {
-        check(&Shape::plain(format), Kv::F16, Activations::Int8, 9, &[(2, 4)]);
+        check(
+            &Shape::plain(format),
+            Kv::F16,
+            Activations::Int8,
+            9,
+            &[(2, 4)],
+        );
     }
 }
 
 #[test]
 fn every_format_gives_the_bits_of_the_reference_with_plain_activations() {
     for format in FORMATS {
-        check(&Shape::plain(format), Kv::F32, Activations::F32, 9, &[(2, 4)]);
+        check(
+            &Shape::plain(format),
+            Kv::F32,
+            Activations::F32,
+            9,
+            &[(2, 4)],
+        );
     }
 }
 
@@ -89,17 +136,36 @@ fn every_format_gives_the_bits_of_the_reference_with_plain_activations() {
 fn every_stored_form_of_keys_threads_and_chunks_give_the_same_bits() {
     for (_, kv) in KVS {
         let ways = [(1, 1), (2, 7), (3, 64), (1, 17)];
-        check(&Shape::rich(format("Q4_1")), *kv, Activations::Int8, 150, &ways);
+        check(
+            &Shape::rich(format("Q4_1")),
+            *kv,
+            Activations::Int8,
+            150,
+            &ways,
+        );
     }
 }
 
 #[test]
 fn every_number_of_heads_over_a_key_head_and_every_width_give_the_bits_of_the_reference() {
-    for (heads, kv_heads, head_width) in
-        [(1, 1, 2), (2, 2, 6), (2, 1, 16), (3, 1, 32), (4, 1, 34), (5, 1, 64), (9, 3, 64), (7, 1, 96), (1, 1, 256)]
-    {
+    for (heads, kv_heads, head_width) in [
+        (1, 1, 2),
+        (2, 2, 6),
+        (2, 1, 16),
+        (3, 1, 32),
+        (4, 1, 34),
+        (5, 1, 64),
+        (9, 3, 64),
+        (7, 1, 96),
+        (1, 1, 256),
+    ] {
         for (_, kv) in KVS {
-            let shape = Shape { heads, kv_heads, head_width, ..Shape::plain(format("q8")) };
+            let shape = Shape {
+                heads,
+                kv_heads,
+                head_width,
+                ..Shape::plain(format("q8"))
+            };
             check(&shape, *kv, Activations::Int8, 70, &[(2, 64), (1, 1)]);
         }
     }
@@ -134,7 +200,11 @@ fn a_host_that_flushes_denormals_changes_nothing_and_gets_its_environment_back()
         let got = run(&mut cpu, &tokens, 5);
         let after = host::state();
         host::restore(before);
-        assert_eq!(after & 0x8040, 0x8040 & host::FLUSHING, "the host's environment is its own");
+        assert_eq!(
+            after & 0x8040,
+            0x8040 & host::FLUSHING,
+            "the host's environment is its own"
+        );
         assert_eq!(got, want, "{isa:?}");
     }
 }
@@ -144,7 +214,7 @@ mod host {
     //! The environment of a host built with fast mathematics.
     #![allow(unsafe_code)]
 
-    use std::arch::asm;
+    use core::arch::asm;
 
     pub(crate) const FLUSHING: u32 = 0x8040;
 
@@ -212,7 +282,9 @@ fn saved_caches_are_loaded_back() {
         }));
         assert!(rest.is_empty());
         for backend in [&mut first, &mut second] {
-            backend.run(&batch(&tokens[115..], 115, Wanted::All)).unwrap();
+            backend
+                .run(&batch(&tokens[115..], 115, Wanted::All))
+                .unwrap();
         }
         for row in 0..5 {
             assert_eq!(first.logits(row), second.logits(row));
@@ -223,7 +295,11 @@ fn saved_caches_are_loaded_back() {
 #[test]
 fn a_sink_or_source_that_ends_ends_saving_and_loading() {
     let file = Shape::plain(format("Q5_0")).file(5);
-    let mut cpu = cpu(&file, config(32, 1, Kv::F16, Activations::Int8), Isa::detect());
+    let mut cpu = cpu(
+        &file,
+        config(32, 1, Kv::F16, Activations::Int8),
+        Isa::detect(),
+    );
     let mut calls = 0;
     let mut thrice = || {
         calls += 1;
@@ -237,7 +313,10 @@ fn a_sink_or_source_that_ends_ends_saving_and_loading() {
 #[test]
 fn what_is_saved_does_not_depend_on_what_was_there_before() {
     for (_, kv) in KVS {
-        let shape = Shape { windows: vec![None, None], ..Shape::rich(format("Q5_0")) };
+        let shape = Shape {
+            windows: vec![None, None],
+            ..Shape::rich(format("Q5_0"))
+        };
         let file = shape.file(5);
         let tokens = tokens(120, shape.vocabulary);
         let mut first = cpu(&file, config(32, 2, *kv, Activations::Int8), Isa::detect());
@@ -254,7 +333,11 @@ fn what_is_wanted_decides_which_logits_are_kept() {
     let shape = Shape::rich(format("Q4_0"));
     let file = shape.file(5);
     let tokens = tokens(10, shape.vocabulary);
-    let mut cpu = cpu(&file, config(10, 2, Kv::F16, Activations::Int8), Isa::detect());
+    let mut cpu = cpu(
+        &file,
+        config(10, 2, Kv::F16, Activations::Int8),
+        Isa::detect(),
+    );
     cpu.run(&batch(&tokens, 0, Wanted::All)).unwrap();
     let last = cpu.logits(9).to_vec();
     cpu.run(&batch(&tokens, 0, Wanted::Last)).unwrap();
@@ -267,7 +350,10 @@ fn what_is_wanted_decides_which_logits_are_kept() {
 fn batches_that_do_not_fit_are_refused() {
     let shape = Shape::plain(format("Q4_0"));
     let file = shape.file(5);
-    let narrow = Config { logits: 2, ..config(10, 1, Kv::F16, Activations::Int8) };
+    let narrow = Config {
+        logits: 2,
+        ..config(10, 1, Kv::F16, Activations::Int8)
+    };
     let mut cpu = cpu(&file, narrow, Isa::detect());
     let tokens = tokens(11, shape.vocabulary);
     for (tokens, start, wanted) in [
@@ -287,18 +373,25 @@ fn batches_that_do_not_fit_are_refused() {
 fn a_stop_is_heard_and_the_next_run_is_unharmed() {
     let shape = Shape::plain(format("Q4_0"));
     let file = shape.file(5);
-    let mut cpu = cpu(&file, config(10, 3, Kv::F16, Activations::Int8), Isa::detect());
+    let mut cpu = cpu(
+        &file,
+        config(10, 3, Kv::F16, Activations::Int8),
+        Isa::detect(),
+    );
     let tokens = tokens(10, shape.vocabulary);
     let stop = AtomicBool::new(true);
-    let stopped = Batch { stop: Some(&stop), ..batch(&tokens, 0, Wanted::Last) };
+    let stopped = Batch {
+        stop: Some(&stop),
+        ..batch(&tokens, 0, Wanted::Last)
+    };
     assert_eq!(cpu.run(&stopped), Err(Fault::Cancelled));
     // Set at any moment: all workers leave together, or the run is whole.
     for pause in 0..200 {
-        stop.store(false, std::sync::atomic::Ordering::Relaxed);
+        stop.store(false, core::sync::atomic::Ordering::Relaxed);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                (0..pause * 20).for_each(|_| std::hint::spin_loop());
-                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                (0..pause * 20).for_each(|_| core::hint::spin_loop());
+                stop.store(true, core::sync::atomic::Ordering::Relaxed);
             });
             assert!(matches!(cpu.run(&stopped), Ok(()) | Err(Fault::Cancelled)));
         });
@@ -314,9 +407,16 @@ fn logits_that_are_not_finite_are_a_fault() {
     let embed = model.weights().embed;
     // Input 0 of row 3, in all of `[input][row]`.
     file[embed.offset + 3 * 4..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
-    let mut cpu = cpu(&file, config(4, 2, Kv::F16, Activations::Int8), Isa::detect());
+    let mut cpu = cpu(
+        &file,
+        config(4, 2, Kv::F16, Activations::Int8),
+        Isa::detect(),
+    );
     assert_eq!(cpu.run(&batch(&[1, 2], 0, Wanted::None)), Ok(()));
-    assert_eq!(cpu.run(&batch(&[1, 2], 0, Wanted::All)), Err(Fault::NotFinite { row: 0 }));
+    assert_eq!(
+        cpu.run(&batch(&[1, 2], 0, Wanted::All)),
+        Err(Fault::NotFinite { row: 0 })
+    );
 }
 
 #[test]
@@ -325,10 +425,27 @@ fn what_is_too_small_or_absent_is_refused() {
     let (plan, ops) = plan(&file, config(4, 1, Kv::F16, Activations::Int8));
     let make = |bytes: usize, threads: usize| {
         let team = Team::new(threads).unwrap();
-        Cpu::new(plan, ops.clone(), file.clone(), Arena::new(bytes), Isa::Portable, team).err()
+        Cpu::new(
+            plan,
+            ops.clone(),
+            file.clone(),
+            Arena::new(bytes),
+            Isa::Portable,
+            team,
+        )
+        .err()
     };
     let wanted = plan.memory.arena;
     assert_eq!(make(wanted, 1), None);
-    assert_eq!(make(wanted - 1, 1), Some(CpuError::Arena { bytes: wanted - 1, wanted }));
-    assert_eq!(make(wanted, 2), Some(CpuError::Threads { team: 2, plan: 1 }));
+    assert_eq!(
+        make(wanted - 1, 1),
+        Some(CpuError::Arena {
+            bytes: wanted - 1,
+            wanted
+        })
+    );
+    assert_eq!(
+        make(wanted, 2),
+        Some(CpuError::Threads { team: 2, plan: 1 })
+    );
 }

@@ -17,5 +17,7 @@ pub(super) fn get() -> State {
 
 pub(super) fn set(state: State) {
     // SAFETY: `state` is [`DEFINED`] or what `get` gave, so that no reserved bit is set.
-    unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const state, options(nostack, preserves_flags, readonly)) };
+    unsafe {
+        asm!("ldmxcsr [{}]", in(reg) &raw const state, options(nostack, preserves_flags, readonly))
+    };
 }

@@ -57,7 +57,9 @@ impl<const P: usize, const T: usize> At<P, T> {
     pub(super) fn step(&mut self, bytes: usize, groups: usize) {
         self.tiles = self.tiles.map(|p| p.wrapping_add(bytes));
         self.scales = self.scales.map(|p| p.wrapping_add(groups * PANEL));
-        self.minima = self.minima.map(|m| m.map(|p| p.wrapping_add(groups * PANEL)));
+        self.minima = self
+            .minima
+            .map(|m| m.map(|p| p.wrapping_add(groups * PANEL)));
         self.codes = self.codes.map(|p| p.wrapping_add(GROUP));
         self.scales_a = self.scales_a.map(|p| p.wrapping_add(1));
         self.sums = self.sums.map(|p| p.wrapping_add(2));

@@ -31,9 +31,21 @@ pub(super) trait Unpack {
 }
 
 pub(super) const fn kernel<C: Unpack>(group: usize) -> Kernel {
-    assert!(group == GROUP || C::SPAN <= 4, "sums in 16 bits end with their group");
-    let run = if group == GROUP { run::<C, false> } else { run::<C, true> };
-    Kernel { codes: C::CODES, group, isa: Isa::Avx2, run }
+    assert!(
+        group == GROUP || C::SPAN <= 4,
+        "sums in 16 bits end with their group"
+    );
+    let run = if group == GROUP {
+        run::<C, false>
+    } else {
+        run::<C, true>
+    };
+    Kernel {
+        codes: C::CODES,
+        group,
+        isa: Isa::Avx2,
+        run,
+    }
 }
 
 /// # Safety
@@ -88,7 +100,13 @@ unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
 ) -> usize {
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
     let panels = [job.panels[panel]];
-    let mut at = At::<1, T>::new(&Job { panels: &panels, ..*job }, first);
+    let mut at = At::<1, T>::new(
+        &Job {
+            panels: &panels,
+            ..*job
+        },
+        first,
+    );
     for _ in 0..job.tiles {
         // SAFETY: the job has as many tiles.
         let [low_sums, high_sums] = unsafe { at.sums() };
@@ -113,7 +131,10 @@ unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
             // SAFETY: scales of a group lie behind each pointer.
             unsafe { fold(&mut acc, &sums, &at, 0, &both) };
         }
-        at.step(const { C::CODES.tile_bytes(PANEL) }, if HALVES { 2 } else { 1 });
+        at.step(
+            const { C::CODES.tile_bytes(PANEL) },
+            if HALVES { 2 } else { 1 },
+        );
     }
     for (out, acc) in out.iter_mut().zip(acc) {
         let (halves, _) = out[panel * PANEL..][..PANEL].as_chunks_mut::<8>();
@@ -130,7 +151,10 @@ unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
 #[target_feature(enable = "avx2")]
 fn start<C: Unpack, const T: usize>(sums: &[i32; T]) -> [Sums; T] {
     let zero = [_mm256_setzero_si256(); 2];
-    let mut start = [Sums { wide: zero, narrow: zero }; T];
+    let mut start = [Sums {
+        wide: zero,
+        narrow: zero,
+    }; T];
     if const { C::SPAN != 0 && C::CODES.bias() != 0 } {
         for (start, sum) in start.iter_mut().zip(sums) {
             start.wide = [_mm256_set1_epi32(-C::CODES.bias() * sum); 2];

@@ -23,8 +23,17 @@ pub(super) trait Unpack {
 }
 
 pub(super) const fn kernel<C: Unpack>(group: usize) -> Kernel {
-    let run = if group == GROUP { run::<C, false> } else { run::<C, true> };
-    Kernel { codes: C::CODES, group, isa: Isa::Avx512, run }
+    let run = if group == GROUP {
+        run::<C, false>
+    } else {
+        run::<C, true>
+    };
+    Kernel {
+        codes: C::CODES,
+        group,
+        isa: Isa::Avx512,
+        run,
+    }
 }
 
 /// # Safety
@@ -107,7 +116,10 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
             // SAFETY: scales of a group lie behind each pointer.
             unsafe { fold(&mut acc, &sums, &at, 0, &both) };
         }
-        at.step(const { C::CODES.tile_bytes(PANEL) }, if HALVES { 2 } else { 1 });
+        at.step(
+            const { C::CODES.tile_bytes(PANEL) },
+            if HALVES { 2 } else { 1 },
+        );
     }
     for (out, acc) in out.iter_mut().zip(acc) {
         for (to, acc) in out.as_chunks_mut::<PANEL>().0.iter_mut().zip(acc) {

@@ -9,8 +9,8 @@ pub(super) mod portable {
 
     use super::codes;
     use crate::kernels::Kernel;
-    use crate::kernels::portable::{Levels, Unpack, kernel};
     use crate::kernels::four::portable::nibbles;
+    use crate::kernels::portable::{Levels, Unpack, kernel};
 
     pub(in crate::kernels) const I5: Kernel = kernel::<Signed>(32);
     pub(in crate::kernels) const U5: Kernel = kernel::<Unsigned>(32);

@@ -31,7 +31,7 @@ pub(super) mod portable {
         const CODES: &'static Codes = &codes::U4;
 
         fn unpack(tile: &[u8], to: &mut Levels) {
-            nibbles(tile, to, |code| i16::from(code));
+            nibbles(tile, to, i16::from);
         }
     }
 
@@ -41,14 +41,21 @@ pub(super) mod portable {
         const CODES: &'static Codes = &codes::NL4;
 
         fn unpack(tile: &[u8], to: &mut Levels) {
-            nibbles(tile, to, |code| i16::from(codes::NL4_LEVELS[usize::from(code)]));
+            nibbles(tile, to, |code| {
+                i16::from(codes::NL4_LEVELS[usize::from(code)])
+            });
         }
     }
 
     /// Codes of a plane of four bits through `level`.
     pub(in crate::kernels) fn nibbles(plane: &[u8], to: &mut Levels, level: impl Fn(u8) -> i16) {
         let (low, high) = to.split_at_mut(4);
-        for ((low, high), &byte) in low.as_flattened_mut().iter_mut().zip(high.as_flattened_mut()).zip(plane) {
+        for ((low, high), &byte) in low
+            .as_flattened_mut()
+            .iter_mut()
+            .zip(high.as_flattened_mut())
+            .zip(plane)
+        {
             *low = level(byte & 15);
             *high = level(byte >> 4);
         }
@@ -114,7 +121,10 @@ pub(super) mod avx2 {
             let table = _mm256_broadcastsi128_si256(table);
             // SAFETY: the caller's promise.
             let [low, high] = unsafe { nibbles::<Q>(tile) };
-            [_mm256_shuffle_epi8(table, low), _mm256_shuffle_epi8(table, high)]
+            [
+                _mm256_shuffle_epi8(table, low),
+                _mm256_shuffle_epi8(table, high),
+            ]
         }
     }
 
@@ -206,7 +216,11 @@ pub(super) mod avx512 {
     pub(in crate::kernels) unsafe fn nibbles<const Q: usize>(plane: *const u8) -> __m512i {
         // SAFETY: the caller's promise.
         let bytes = unsafe { load(plane.add(64 * (Q % 4))) };
-        let low = if Q < 4 { bytes } else { _mm512_srli_epi16::<4>(bytes) };
+        let low = if Q < 4 {
+            bytes
+        } else {
+            _mm512_srli_epi16::<4>(bytes)
+        };
         _mm512_and_si512(low, _mm512_set1_epi8(15))
     }
 }

@@ -12,7 +12,7 @@ pub(super) const QUAD: usize = PANEL * 4;
 pub(super) const QUADS: usize = GROUP / 4;
 
 /// The levels of a tile.
-pub(super) type Levels = [[i16; QUAD]; QUADS];
+pub(crate) type Levels = [[i16; QUAD]; QUADS];
 
 /// How tiles of some codes are unpacked.
 pub(super) trait Unpack {
@@ -22,8 +22,17 @@ pub(super) trait Unpack {
 }
 
 pub(super) const fn kernel<C: Unpack>(group: usize) -> Kernel {
-    let run = if group == GROUP { run::<C, 1> } else { run::<C, 2> };
-    Kernel { codes: C::CODES, group, isa: Isa::Portable, run }
+    let run = if group == GROUP {
+        run::<C, 1>
+    } else {
+        run::<C, 2>
+    };
+    Kernel {
+        codes: C::CODES,
+        group,
+        isa: Isa::Portable,
+        run,
+    }
 }
 
 /// Unpacks a tile.
@@ -87,7 +96,9 @@ fn add_tile<C: Unpack, const PARTS: usize>(
             }
             if let Some(minima) = p.minima {
                 let halves = 2 / PARTS;
-                let sum: i32 = job.rows.sums[cell * 2 + part * halves..][..halves].iter().sum();
+                let sum: i32 = job.rows.sums[cell * 2 + part * halves..][..halves]
+                    .iter()
+                    .sum();
                 let factor = s_a * sum as f32;
                 for (o, minimum) in out.iter_mut().zip(&minima[g]) {
                     *o -= minimum * factor;
@@ -97,14 +108,26 @@ fn add_tile<C: Unpack, const PARTS: usize>(
     }
 }
 
+/// Lanes that are summed at once: four rows of four inputs.
+const LANES: usize = 16;
+
+/// Dots of some quads with each row.
 fn dot(levels: &[[i16; QUAD]], codes: &[[i8; 4]]) -> [i32; PANEL] {
-    let mut lanes = [0_i32; QUAD];
-    for (levels, codes) in levels.iter().zip(codes) {
-        let codes = codes.map(i32::from);
-        for (i, (lane, level)) in lanes.iter_mut().zip(levels).enumerate() {
-            *lane += i32::from(*level) * codes[i % 4];
-        }
+    let mut repeated = [[0_i16; LANES]; QUADS];
+    for (to, codes) in repeated.iter_mut().zip(codes) {
+        *to = core::array::from_fn(|i| i16::from(codes[i % 4]));
     }
-    let (quads, _) = lanes.as_chunks::<4>();
-    core::array::from_fn(|row| quads[row].iter().sum())
+    let mut products = [0; PANEL];
+    for (part, products) in products.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        let mut lanes = [0_i32; LANES];
+        for (levels, codes) in levels.iter().zip(&repeated) {
+            let levels = &levels.as_chunks::<LANES>().0[part];
+            for ((lane, level), code) in lanes.iter_mut().zip(levels).zip(codes) {
+                *lane += i32::from(*level) * i32::from(*code);
+            }
+        }
+        let (rows, _) = lanes.as_chunks::<4>();
+        *products = core::array::from_fn(|row| rows[row].iter().sum());
+    }
+    products
 }

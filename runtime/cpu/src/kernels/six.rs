@@ -9,8 +9,8 @@ pub(super) mod portable {
 
     use super::codes;
     use crate::kernels::Kernel;
-    use crate::kernels::portable::{Levels, Unpack, kernel};
     use crate::kernels::four::portable::nibbles;
+    use crate::kernels::portable::{Levels, Unpack, kernel};
 
     pub(in crate::kernels) const I6: Kernel = kernel::<Signed>(16);
 
@@ -63,7 +63,10 @@ pub(super) mod avx2 {
             let high = unsafe { load(tile.add(256 + 64 * (Q / 4))) };
             // Bits `2 (Q % 4)` and the next become bits 4 and 5; what crosses into the next byte is masked off.
             let shift = 2 * (Q % 4);
-            let (left, right) = (4_usize.saturating_sub(shift) as i32, shift.saturating_sub(4) as i32);
+            let (left, right) = (
+                4_usize.saturating_sub(shift) as i32,
+                shift.saturating_sub(4) as i32,
+            );
             for (quad, high) in quad.iter_mut().zip(high) {
                 let shifted = _mm256_sll_epi16(high, _mm_cvtsi32_si128(left));
                 let shifted = _mm256_srl_epi16(shifted, _mm_cvtsi32_si128(right));
@@ -104,7 +107,10 @@ pub(super) mod avx512 {
             let high = unsafe { load(tile.add(256 + 64 * (Q / 4))) };
             // Bits `2 (Q % 4)` and the next become bits 4 and 5; what crosses into the next byte is masked off.
             let shift = 2 * (Q % 4);
-            let (left, right) = (4_usize.saturating_sub(shift) as i32, shift.saturating_sub(4) as i32);
+            let (left, right) = (
+                4_usize.saturating_sub(shift) as i32,
+                shift.saturating_sub(4) as i32,
+            );
             let shifted = _mm512_sll_epi16(high, _mm_cvtsi32_si128(left));
             let shifted = _mm512_srl_epi16(shifted, _mm_cvtsi32_si128(right));
             _mm512_or_si512(quad, _mm512_and_si512(shifted, _mm512_set1_epi8(48)))

@@ -30,7 +30,11 @@ pub(super) fn run(cx: &Run<'_>, op: &Attend, worker: &Worker<'_>) {
     let tokens = cx.batch.tokens.len();
     let group = op.heads / op.cache.heads;
     // Few units are made more, so that every worker has some.
-    let together = if tokens * op.cache.heads >= 2 * worker.count { group.min(TOGETHER) } else { 1 };
+    let together = if tokens * op.cache.heads >= 2 * worker.count {
+        group.min(TOGETHER)
+    } else {
+        1
+    };
     let runs = group.div_ceil(together);
     let per_token = op.cache.heads * runs;
     // SAFETY: once in this operation.
@@ -71,10 +75,22 @@ fn heads_of(
     let to = unsafe { cx.write(op.to, token, at, n * width) };
     let tile = cut(&mut scratch, n * width);
     let position = cx.batch.start as usize + token;
-    let first = op.window.map_or(0, |window| (position + 1).saturating_sub(window));
+    let first = op
+        .window
+        .map_or(0, |window| (position + 1).saturating_sub(window));
     let seen = first..position + 1;
     let cached = Cached::new(cx, &op.cache, kv_head);
-    simd::run(cx.isa, Heads { op, q, cached, seen, tile, to: &mut *to });
+    simd::run(
+        cx.isa,
+        Heads {
+            op,
+            q,
+            cached,
+            seen,
+            tile,
+            to: &mut *to,
+        },
+    );
     if width.is_multiple_of(GROUP) {
         // SAFETY: a head is whole groups, and a token's heads are given to one worker.
         unsafe { round::row(cx, op.to, token, at, to) };
@@ -84,9 +100,20 @@ fn heads_of(
 /// Keys and values of one head.
 #[derive(Clone, Copy)]
 enum Cached<'a> {
-    F32 { k: &'a [f32], v: &'a [f32] },
-    F16 { k: &'a [u16], v: &'a [u16] },
-    Int8 { k: &'a [i8], v: &'a [i8], k_scales: &'a [f32], v_scales: &'a [f32] },
+    F32 {
+        k: &'a [f32],
+        v: &'a [f32],
+    },
+    F16 {
+        k: &'a [u16],
+        v: &'a [u16],
+    },
+    Int8 {
+        k: &'a [i8],
+        v: &'a [i8],
+        k_scales: &'a [f32],
+        v_scales: &'a [f32],
+    },
 }
 
 impl<'a> Cached<'a> {
@@ -157,7 +184,14 @@ impl Heads<'_> {
     /// `N` heads, whose scores are reckoned for `B` blocks of keys at once.
     #[inline(always)]
     fn attend<S: Simd, const N: usize, const B: usize>(self, simd: S) {
-        let Heads { op, q, cached, seen, tile: of_tile, to } = self;
+        let Heads {
+            op,
+            q,
+            cached,
+            seen,
+            tile: of_tile,
+            to,
+        } = self;
         let width = op.cache.width;
         let q = Queries::<N>::new(q, width, matches!(cached, Cached::Int8 { .. }));
         let mut best = [0.0_f32; N];
@@ -173,16 +207,35 @@ impl Heads<'_> {
             let of;
             match cached {
                 Cached::F32 { k, v } => {
-                    scores::<S, f32, N, B>(simd, &k[at * width..], width, &q.rows, &visible, &mut p);
+                    scores::<S, f32, N, B>(
+                        simd,
+                        &k[at * width..],
+                        width,
+                        &q.rows,
+                        &visible,
+                        &mut p,
+                    );
                     of = softmaxes(&mut p, op, &visible);
                     values::<S, f32, N>(simd, &v[at * width..], width, &visible, &p, o);
                 }
                 Cached::F16 { k, v } => {
-                    scores::<S, u16, N, B>(simd, &k[at * width..], width, &q.rows, &visible, &mut p);
+                    scores::<S, u16, N, B>(
+                        simd,
+                        &k[at * width..],
+                        width,
+                        &q.rows,
+                        &visible,
+                        &mut p,
+                    );
                     of = softmaxes(&mut p, op, &visible);
                     values::<S, u16, N>(simd, &v[at * width..], width, &visible, &p, o);
                 }
-                Cached::Int8 { k, v, k_scales, v_scales } => {
+                Cached::Int8 {
+                    k,
+                    v,
+                    k_scales,
+                    v_scales,
+                } => {
                     let keys = &k[at * op.cache.key_width()..];
                     let scales = (&k_scales[at..][..TILE], &v_scales[at..][..TILE]);
                     score_codes::<S, N>(simd, keys, scales.0, op.cache.key_width() / 4, &q, &mut p);
@@ -198,11 +251,20 @@ impl Heads<'_> {
                     (best[n], sums[n]) = (m, s);
                     continue;
                 }
-                let (a, b) = if m > best[n] { (math::exp(best[n] - m), 1.0) } else { (1.0, math::exp(m - best[n])) };
+                let (a, b) = if m > best[n] {
+                    (math::exp(best[n] - m), 1.0)
+                } else {
+                    (1.0, math::exp(m - best[n]))
+                };
                 best[n] = if m > best[n] { m } else { best[n] };
                 sums[n] = sums[n] * a + s * b;
-                let (to, o) = (&mut to[n * width..][..width], &of_tile[n * width..][..width]);
-                to.iter_mut().zip(o).for_each(|(to, o)| *to = *to * a + *o * b);
+                let (to, o) = (
+                    &mut to[n * width..][..width],
+                    &of_tile[n * width..][..width],
+                );
+                to.iter_mut()
+                    .zip(o)
+                    .for_each(|(to, o)| *to = *to * a + *o * b);
             }
         }
         for (to, sum) in to.chunks_exact_mut(width).zip(sums) {
@@ -292,7 +354,8 @@ fn scores<S: Simd, E: Stored, const N: usize, const B: usize>(
         if visible.end <= first * KEY_LANES || visible.start >= (first + B) * KEY_LANES {
             continue;
         }
-        let blocks: [&[[E; LANES]]; B] = core::array::from_fn(|b| &keys[(first + b) * width..][..width]);
+        let blocks: [&[[E; LANES]]; B] =
+            core::array::from_fn(|b| &keys[(first + b) * width..][..width]);
         let mut acc = [[simd.splat(0.0); B]; N];
         for d in 0..width {
             for b in 0..B {
@@ -326,9 +389,9 @@ fn score_codes<S: Simd, const N: usize>(
     for block in 0..BLOCKS {
         let mut acc = [simd.zero(); N];
         for (d, key) in keys[block * quads..][..quads].iter().enumerate() {
-            for n in 0..N {
-                let (codes, _) = q.codes[n].as_chunks::<4>();
-                acc[n] = simd.dot(acc[n], key, codes[d]);
+            for (acc, codes) in acc.iter_mut().zip(&q.codes) {
+                let (codes, _) = codes.as_chunks::<4>();
+                *acc = simd.dot(*acc, key, codes[d]);
             }
         }
         let (scales, _) = scales.as_chunks::<LANES>();
@@ -362,14 +425,15 @@ fn softmax(
     cap: Option<f32>,
     visible: &Range<usize>,
 ) -> (f32, f32) {
+    // Whole vectors, as many as hold what is visible.
+    let (x, rest) = x.split_at_mut(visible.end.next_multiple_of(LANES));
+    rest.fill(0.0);
     x.iter_mut().for_each(|x| *x *= scale);
     if let Some(cap) = cap {
         x.iter_mut().for_each(|x| *x = cap * math::tanh(*x / cap));
     }
-    let (start, end) = (visible.start as u32, visible.end as u32);
-    for (j, x) in x.iter_mut().enumerate() {
-        *x = if (start..end).contains(&(j as u32)) { *x } else { f32::NEG_INFINITY };
-    }
+    x[..visible.start].fill(f32::NEG_INFINITY);
+    x[visible.end..].fill(f32::NEG_INFINITY);
     // The largest does not depend on the order, up to the sign of a zero, which `exp` does not see.
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for x in x.as_chunks::<LANES>().0 {
@@ -378,9 +442,10 @@ fn softmax(
         }
     }
     let m = math::max(&lanes);
-    for (j, x) in x.iter_mut().enumerate() {
-        *x = if (start..end).contains(&(j as u32)) { math::exp(*x - m) } else { 0.0 };
-    }
+    x.iter_mut().for_each(|x| *x = math::exp(*x - m));
+    x[..visible.start].fill(0.0);
+    x[visible.end..].fill(0.0);
+    // What is left out would add +0.
     (m, math::sum(x, |p| p))
 }
 

@@ -1,7 +1,7 @@
 //! Products of plain numbers: weights decoded tile by tile, inputs ascending, multiply then add.
 
 use inkstone_model::Matrix;
-use inkstone_quant::{Encoding, GROUP, PANEL};
+use inkstone_quant::{Encoding, Float, GROUP, PANEL};
 
 use crate::arena::cut;
 use crate::isa::Ready;
@@ -12,16 +12,15 @@ use crate::simd::{self, LANES, Simd, Task};
 /// Weights of 32 inputs for each row of a block, `[input][row]`.
 pub(super) type Tile = [[f32; ROWS]; GROUP];
 
-/// Cuts a tile of zeros off scratch memory.
+/// Cuts a tile off scratch memory.
 pub(super) fn tile<'a>(scratch: &mut &'a mut [f32]) -> &'a mut Tile {
-    let numbers = cut(scratch, GROUP * ROWS);
-    numbers.fill(0.0);
-    let (rows, _) = numbers.as_chunks_mut::<ROWS>();
-    rows.as_mut_array().expect("32 rows were cut")
+    let (rows, _) = cut(scratch, GROUP * ROWS).as_chunks_mut::<ROWS>();
+    rows.first_chunk_mut().expect("32 rows were cut")
 }
 
 /// Decodes tile `index` of a panel, number `place` of its block.
 pub(super) fn decode(
+    isa: Ready,
     m: &Matrix,
     panel: &[u8],
     scales: &Groups,
@@ -30,31 +29,106 @@ pub(super) fn decode(
     place: usize,
     to: &mut Tile,
 ) {
-    let columns = place * PANEL..(place + 1) * PANEL;
     match &m.format.encoding {
         Encoding::Float(float) => {
             let inputs = GROUP.min(m.inputs - index * GROUP);
             let bytes = &panel[index * GROUP * PANEL * float.bytes()..];
-            for (input, to) in to.iter_mut().enumerate().take(inputs) {
-                for (row, to) in to[columns.clone()].iter_mut().enumerate() {
-                    *to = float.get(bytes, input * PANEL + row);
-                }
-            }
+            simd::run(
+                isa,
+                Plain {
+                    float: *float,
+                    bytes,
+                    place,
+                    to: &mut to[..inputs],
+                },
+            );
         }
         Encoding::Blocks(codes, codec) => {
             let skip = m.format.scale_bytes(m.inputs, PANEL);
             let bytes = codes.tile_bytes(PANEL);
             let levels = kernels::levels(codes, &panel[skip + index * bytes..][..bytes]);
-            for (input, to) in to.iter_mut().enumerate() {
-                let g = (index * GROUP + input) / codec.group;
-                let to = &mut to[columns.clone()];
-                let level = |row: usize| f32::from(levels[input / 4][row * 4 + input % 4]);
-                for (row, (to, scale)) in to.iter_mut().zip(&scales[g]).enumerate() {
-                    *to = scale * level(row);
+            let first = index * GROUP / codec.group;
+            let scales = &scales[first..][..GROUP / codec.group];
+            let minima = minima.map(|m| &m[first..][..scales.len()]);
+            simd::run(
+                isa,
+                Scaled {
+                    levels: &levels,
+                    scales,
+                    minima,
+                    place,
+                    to,
+                },
+            );
+        }
+    }
+}
+
+/// Plain weights of some inputs.
+struct Plain<'a> {
+    float: Float,
+    bytes: &'a [u8],
+    place: usize,
+    to: &'a mut [[f32; ROWS]],
+}
+
+impl Task for Plain<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let rows = self
+            .to
+            .iter_mut()
+            .map(|to| &mut to.as_chunks_mut::<PANEL>().0[self.place]);
+        match self.float {
+            Float::F32 => {
+                let (numbers, _) = self.bytes.as_chunks::<4>();
+                for (to, numbers) in rows.zip(numbers.as_chunks::<PANEL>().0) {
+                    *to = numbers.map(f32::from_le_bytes);
                 }
-                if let Some(minima) = minima {
-                    to.iter_mut().zip(&minima[g]).for_each(|(to, m)| *to -= m);
+            }
+            Float::F16 => {
+                let (numbers, _) = self.bytes.as_chunks::<2>();
+                for (to, numbers) in rows.zip(numbers.as_chunks::<PANEL>().0) {
+                    simd.store(simd.load_f16_bytes(numbers), to);
                 }
+            }
+            Float::Bf16 => {
+                let (numbers, _) = self.bytes.as_chunks::<2>();
+                for (to, numbers) in rows.zip(numbers.as_chunks::<PANEL>().0) {
+                    *to = numbers.map(|b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16));
+                }
+            }
+        }
+    }
+}
+
+/// Levels under the scales of a tile's groups.
+struct Scaled<'a> {
+    levels: &'a kernels::Levels,
+    scales: &'a Groups,
+    minima: Option<&'a Groups>,
+    place: usize,
+    to: &'a mut Tile,
+}
+
+impl Task for Scaled<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let group = GROUP / self.scales.len();
+        for (input, to) in self.to.iter_mut().enumerate() {
+            let to = &mut to.as_chunks_mut::<PANEL>().0[self.place];
+            let (rows, _) = self.levels[input / 4].as_chunks::<4>();
+            for ((to, level), scale) in to.iter_mut().zip(rows).zip(&self.scales[input / group]) {
+                *to = scale * f32::from(level[input % 4]);
+            }
+            if let Some(minima) = self.minima {
+                to.iter_mut()
+                    .zip(&minima[input / group])
+                    .for_each(|(to, m)| *to -= m);
             }
         }
     }
@@ -74,7 +148,15 @@ pub(super) fn multiply(
     for (index, first) in (0..inputs).step_by(GROUP).enumerate() {
         decode(index, tile);
         let w = &tile[..GROUP.min(inputs - first)];
-        simd::run(isa, Accumulate { w, x: &x[first..], stride, y: &mut *y });
+        simd::run(
+            isa,
+            Accumulate {
+                w,
+                x: &x[first..],
+                stride,
+                y: &mut *y,
+            },
+        );
     }
 }
 
@@ -132,17 +214,16 @@ impl Accumulate<'_> {
             for v in 0..VECTORS {
                 w[v] = simd.load(&vectors[v]);
             }
-            for t in 0..T {
-                let x = simd.splat(x[t][i]);
-                for v in 0..VECTORS {
-                    acc[t][v] = simd.add(acc[t][v], simd.mul(w[v], x));
+            for (acc, x) in acc.iter_mut().zip(x) {
+                let x = simd.splat(x[i]);
+                for (acc, w) in acc.iter_mut().zip(w) {
+                    *acc = simd.add(*acc, simd.mul(w, x));
                 }
             }
         }
-        for t in 0..T {
-            let (vectors, _) = self.y[first + t].as_chunks_mut::<LANES>();
-            for v in 0..VECTORS {
-                simd.store(acc[t][v], &mut vectors[v]);
+        for (acc, y) in acc.iter().zip(&mut self.y[first..]) {
+            for (acc, to) in acc.iter().zip(y.as_chunks_mut::<LANES>().0) {
+                simd.store(*acc, to);
             }
         }
     }

@@ -29,7 +29,11 @@ pub(super) fn scratch(op: &Linear) -> usize {
         }
     };
     let scales = op.parts().map(scales);
-    let scales = if is_gate(op) { scales.sum() } else { scales.max().unwrap_or(0) };
+    let scales = if is_gate(op) {
+        scales.sum()
+    } else {
+        scales.max().unwrap_or(0)
+    };
     scales + GROUP * ROWS + 2 * ROWS
 }
 
@@ -68,7 +72,11 @@ fn blocks(part: &Part) -> usize {
 
 /// Blocks of all parts; gate and up count as one.
 fn units(op: &Linear) -> usize {
-    if is_gate(op) { op.parts().take(1).map(blocks).sum() } else { op.parts().map(blocks).sum() }
+    if is_gate(op) {
+        op.parts().take(1).map(blocks).sum()
+    } else {
+        op.parts().map(blocks).sum()
+    }
 }
 
 /// Part and block of a unit.
@@ -96,7 +104,9 @@ fn block_of<'a>(
     mut scratch: &'a mut [f32],
 ) {
     let sources = sources.map(|s| s.map(|source| Block::new(cx, source, block, &mut scratch)));
-    let [Some(first), second] = &sources else { unreachable!("a block has a part") };
+    let [Some(first), second] = &sources else {
+        unreachable!("a block has a part")
+    };
     let tile = float::tile(&mut scratch);
     let (products, _) = scratch.as_chunks_mut::<ROWS>();
     let (y, other) = products.split_at_mut(products.len() / 2);
@@ -108,10 +118,24 @@ fn block_of<'a>(
         if let (Some(second), Epilogue::Gate(activation)) = (second, op.epilogue) {
             let up = &mut other[..n];
             second.multiply(cx, op.from, start, tile, up);
-            simd::run(cx.isa, Gate { y: y.as_flattened_mut(), up: up.as_flattened(), activation });
+            simd::run(
+                cx.isa,
+                Gate {
+                    y: y.as_flattened_mut(),
+                    up: up.as_flattened(),
+                    activation,
+                },
+            );
         }
         if let Epilogue::Logits { scale, cap } = op.epilogue {
-            simd::run(cx.isa, Logits { y: y.as_flattened_mut(), scale, cap });
+            simd::run(
+                cx.isa,
+                Logits {
+                    y: y.as_flattened_mut(),
+                    scale,
+                    cap,
+                },
+            );
         }
         for (t, y) in y.iter().enumerate() {
             first.store(cx, op, start + t, y);
@@ -157,7 +181,10 @@ impl<'a> Block<'a> {
         made.decode(cx, scratch);
         if let Some(bias) = &part.bias {
             let bias = &norm::vector(cx.file, bias)[first..];
-            made.bias.iter_mut().zip(bias).for_each(|(to, b)| *to = f32::from_le_bytes(*b));
+            made.bias
+                .iter_mut()
+                .zip(bias)
+                .for_each(|(to, b)| *to = f32::from_le_bytes(*b));
         }
         made
     }
@@ -198,7 +225,16 @@ impl<'a> Block<'a> {
                 let decode = |tile: usize, to: &mut float::Tile| {
                     for (i, panel) in self.panels.iter().enumerate() {
                         let Some(panel) = panel else { continue };
-                        float::decode(m, panel, self.scales[i], self.minima[i], tile, i, to);
+                        float::decode(
+                            cx.isa,
+                            m,
+                            panel,
+                            self.scales[i],
+                            self.minima[i],
+                            tile,
+                            i,
+                            to,
+                        );
                     }
                 };
                 float::multiply(cx.isa, m.inputs, x, width, tile, decode, y);
@@ -206,7 +242,9 @@ impl<'a> Block<'a> {
         }
         if self.part.bias.is_some() {
             for y in y {
-                y.iter_mut().zip(&self.bias).for_each(|(y, bias)| *y += bias);
+                y.iter_mut()
+                    .zip(&self.bias)
+                    .for_each(|(y, bias)| *y += bias);
             }
         }
     }
@@ -229,14 +267,33 @@ impl<'a> Block<'a> {
         let (panels, width) = ([panel(0), panel(1)], groups(place.width));
         let (count, at) = (y.len(), start * width);
         // SAFETY: `from` was written before the last barrier, and this operation does not write it.
-        let codes = unsafe { cx.arena.read(place.codes + at * GROUP, count * width * GROUP) };
+        let codes = unsafe {
+            cx.arena
+                .read(place.codes + at * GROUP, count * width * GROUP)
+        };
         // SAFETY: as above.
-        let scales = unsafe { cx.arena.read(place.scales + at * size_of::<f32>(), count * width) };
+        let scales = unsafe {
+            cx.arena
+                .read(place.scales + at * size_of::<f32>(), count * width)
+        };
         // SAFETY: as above.
-        let sums = unsafe { cx.arena.read(place.sums + at * 2 * size_of::<i32>(), count * width * 2) };
+        let sums = unsafe {
+            cx.arena
+                .read(place.sums + at * 2 * size_of::<i32>(), count * width * 2)
+        };
         let there = self.panels.iter().flatten().count();
-        let rows = Rows { count, groups: width, codes, scales, sums };
-        let job = Job { panels: &panels[..there], tiles: m.inputs.div_ceil(GROUP), rows };
+        let rows = Rows {
+            count,
+            groups: width,
+            codes,
+            scales,
+            sums,
+        };
+        let job = Job {
+            panels: &panels[..there],
+            tiles: m.inputs.div_ceil(GROUP),
+            rows,
+        };
         kernel.multiply_on(cx.isa, &job, y);
     }
 
@@ -288,7 +345,9 @@ impl Task for Logits<'_> {
         let Logits { y, scale, cap } = self;
         match cap {
             None => y.iter_mut().for_each(|y| *y *= scale),
-            Some(cap) => y.iter_mut().for_each(|y| *y = cap * math::tanh(*y * scale / cap)),
+            Some(cap) => y
+                .iter_mut()
+                .for_each(|y| *y = cap * math::tanh(*y * scale / cap)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Root-mean-square norms.
 #![allow(unsafe_code)]
 
-use inkstone_model::op::{Norm, Rows, Then};
 use inkstone_model::Matrix;
+use inkstone_model::op::{Norm, Rows, Then};
 use inkstone_quant::math;
 
 use super::{Run, round};
@@ -13,12 +13,25 @@ use crate::team::Worker;
 pub(super) fn run(cx: &Run<'_>, op: &Norm, worker: &Worker<'_>) {
     let gain = vector(cx.file, &op.gain);
     for row in share(cx.rows(op.rows), worker.index, worker.count) {
-        let source = if op.rows == Rows::Wanted { cx.batch.wanted_token(row) } else { row };
+        let source = if op.rows == Rows::Wanted {
+            cx.batch.wanted_token(row)
+        } else {
+            row
+        };
         // SAFETY: `from` was written before the last barrier, and this operation does not write it.
         let from = unsafe { cx.read(op.from, source, 0, gain.len()) };
         // SAFETY: rows are shared out.
         let to = unsafe { cx.write(op.to, row, 0, gain.len()) };
-        simd::run(cx.isa, NormRow { from, gain, eps: op.eps, then: op.then, to });
+        simd::run(
+            cx.isa,
+            NormRow {
+                from,
+                gain,
+                eps: op.eps,
+                then: op.then,
+                to,
+            },
+        );
         // SAFETY: rows are shared out.
         unsafe { round::row(cx, op.to, row, 0, to) };
     }
@@ -43,7 +56,11 @@ impl Task for NormRow<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let factor = factor(self.from, self.eps);
-        let y = self.from.iter().zip(self.gain).map(|(x, gain)| x * factor * f32::from_le_bytes(*gain));
+        let y = self
+            .from
+            .iter()
+            .zip(self.gain)
+            .map(|(x, gain)| x * factor * f32::from_le_bytes(*gain));
         match self.then {
             Then::Store => self.to.iter_mut().zip(y).for_each(|(to, y)| *to = y),
             Then::Add => self.to.iter_mut().zip(y).for_each(|(to, y)| *to += y),

@@ -29,7 +29,16 @@ pub(super) fn run(cx: &Run<'_>, op: &Rope, worker: &Worker<'_>) {
                 // SAFETY: heads are shared out.
                 let q = unsafe { cx.write(op.q, t, head * width, width) };
                 let gain = op.q_norm.map(|m| norm::vector(cx.file, &m));
-                simd::run(cx.isa, Turn { x: q, gain, eps: op.eps, sin, cos });
+                simd::run(
+                    cx.isa,
+                    Turn {
+                        x: q,
+                        gain,
+                        eps: op.eps,
+                        sin,
+                        cos,
+                    },
+                );
             } else {
                 append(cx, op, head - op.heads, t, (sin, cos));
             }
@@ -50,7 +59,16 @@ fn append(cx: &Run<'_>, op: &Rope, head: usize, t: usize, (sin, cos): (&[f32], &
     // SAFETY: heads are shared out.
     let k = unsafe { cx.write(op.k, t, head * cache.width, cache.width) };
     let gain = op.k_norm.map(|m| norm::vector(cx.file, &m));
-    simd::run(cx.isa, Turn { x: k, gain, eps: op.eps, sin, cos });
+    simd::run(
+        cx.isa,
+        Turn {
+            x: k,
+            gain,
+            eps: op.eps,
+            sin,
+            cos,
+        },
+    );
     // SAFETY: this operation does not write values.
     let v = unsafe { cx.read(op.v, t, head * cache.width, cache.width) };
     match cache.kv {
@@ -112,7 +130,11 @@ impl<E: Stored> Task for Append<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        for (k, keys) in self.k.chunks(LANES).zip(self.keys.chunks_mut(LANES * KEY_LANES)) {
+        for (k, keys) in self
+            .k
+            .chunks(LANES)
+            .zip(self.keys.chunks_mut(LANES * KEY_LANES))
+        {
             let converted = convert::<S, E>(simd, k);
             for (to, k) in keys.iter_mut().step_by(KEY_LANES).zip(converted) {
                 *to = k;
@@ -134,14 +156,7 @@ fn convert<S: Simd, E: Stored>(simd: S, x: &[f32]) -> [E; LANES] {
     to
 }
 
-fn append_codes(
-    cx: &Run<'_>,
-    cache: &Cache,
-    head: usize,
-    position: usize,
-    k: &[f32],
-    v: &[f32],
-) {
+fn append_codes(cx: &Run<'_>, cache: &Cache, head: usize, position: usize, k: &[f32], v: &[f32]) {
     let quads = cache.key_width() / 4;
     let at = cache.k + cache.key(head, position, 0);
     // SAFETY: a head's keys belong to one worker, heads are shared out.
@@ -155,7 +170,17 @@ fn append_codes(
     // SAFETY: a head's scales belong to one worker, heads are shared out.
     let v_scale = unsafe { cx.arena.write(cache.v_scales + scale, 1) };
     let (k_scale, v_scale) = (&mut k_scale[0], &mut v_scale[0]);
-    simd::run(cx.isa, AppendCodes { k, v, keys, values, k_scale, v_scale });
+    simd::run(
+        cx.isa,
+        AppendCodes {
+            k,
+            v,
+            keys,
+            values,
+            k_scale,
+            v_scale,
+        },
+    );
 }
 
 struct AppendCodes<'a> {

@@ -24,8 +24,19 @@ pub(super) unsafe fn row(cx: &Run<'_>, slot: Slot, row: usize, first: usize, x: 
     // SAFETY: the caller's promise.
     let scales = unsafe { cx.arena.write(place.scales + at * size_of::<f32>(), n) };
     // SAFETY: the caller's promise.
-    let sums = unsafe { cx.arena.write(place.sums + at * 2 * size_of::<i32>(), n * 2) };
-    simd::run(cx.isa, Round { x, codes, scales, sums });
+    let sums = unsafe {
+        cx.arena
+            .write(place.sums + at * 2 * size_of::<i32>(), n * 2)
+    };
+    simd::run(
+        cx.isa,
+        Round {
+            x,
+            codes,
+            scales,
+            sums,
+        },
+    );
 }
 
 /// As [`inkstone_quant::activation::quantize`].
@@ -102,7 +113,9 @@ mod tests {
             let (mut got, mut want) = ([1; GROUP], [2; GROUP]);
             let scales = (quantize(&x, &mut got), quantize_group(&x, &mut want));
             assert_eq!(got, want, "{x:?}");
-            assert!(scales.0.to_bits() == scales.1.to_bits() || scales.0.is_nan() && scales.1.is_nan());
+            assert!(
+                scales.0.to_bits() == scales.1.to_bits() || scales.0.is_nan() && scales.1.is_nan()
+            );
         }
     }
 }

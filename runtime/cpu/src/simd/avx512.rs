@@ -75,7 +75,8 @@ impl Simd for Avx512 {
         // SAFETY: a value of this type exists only where the processor has the instructions.
         let x = unsafe { _mm512_min_ps(high, _mm512_max_ps(low, x)) };
         // SAFETY: a value of this type exists only where the processor has the instructions.
-        let half = unsafe { _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) };
+        let half =
+            unsafe { _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) };
         // SAFETY: the instructions are there, and the reference is to as many bytes as are written.
         unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), half) }
     }

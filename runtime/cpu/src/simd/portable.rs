@@ -68,7 +68,9 @@ impl Simd for Portable {
     #[inline(always)]
     fn dot(self, sum: Self::I, k: &[[i8; 4]; LANES], q: [i8; 4]) -> Self::I {
         let product = |lane: usize, i: usize| i32::from(k[lane][i]) * i32::from(q[i]);
-        from_fn(|lane| sum[lane] + product(lane, 0) + product(lane, 1) + product(lane, 2) + product(lane, 3))
+        from_fn(|lane| {
+            sum[lane] + product(lane, 0) + product(lane, 1) + product(lane, 2) + product(lane, 3)
+        })
     }
 
     #[inline(always)]

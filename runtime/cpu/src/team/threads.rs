@@ -3,8 +3,9 @@
 
 use core::cell::UnsafeCell;
 use core::hint::spin_loop;
+use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::vec::Vec;
@@ -73,7 +74,10 @@ impl Barrier {
             return;
         }
         wait_until(|| {
-            assert!(!self.broken.load(Ordering::Relaxed), "another worker has panicked");
+            assert!(
+                !self.broken.load(Ordering::Relaxed),
+                "another worker has panicked"
+            );
             self.round.load(Ordering::Acquire) != round
         });
     }
@@ -126,7 +130,9 @@ impl Team {
         let lasting = unsafe { core::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
         // SAFETY: `busy` was waited to zero by the last call, so that no worker reads the slot before `turn` moves.
         unsafe { *self.shared.job.0.get() = Some(lasting) };
-        self.shared.busy.store(self.threads.len(), Ordering::Relaxed);
+        self.shared
+            .busy
+            .store(self.threads.len(), Ordering::Relaxed);
         self.shared.turn.fetch_add(1, Ordering::Release);
         self.threads.iter().for_each(|t| t.thread().unpark());
         let own = self.shared.take_part(0, lasting);

@@ -1,9 +1,9 @@
 //! Small random models, written with the format's own writer.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use inkstone_format::{Declaration, SectionKind, Writer};
 use inkstone_model::spec::{LayerSpec, Spec};
@@ -90,15 +90,25 @@ impl Shape {
     /// The file's bytes.
     pub fn file(&self, seed: u64) -> Vec<u8> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("inkstone-cpu-{}-{}.ink", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "inkstone-cpu-{}-{}.ink",
+            std::process::id(),
+            COUNTER.fetch_add(1, Ordering::Relaxed)
+        );
         let path: PathBuf = std::env::temp_dir().join(name);
         let mut spec = self.spec().to_bytes().to_vec();
-        self.windows.iter().for_each(|w| spec.extend(self.layer_spec(*w).to_bytes()));
+        self.windows
+            .iter()
+            .for_each(|w| spec.extend(self.layer_spec(*w).to_bytes()));
         let tensors = self.tensors();
         let mut noise = Noise(seed | 1);
         let mut writer = Writer::create(&path, &[(SectionKind::Spec, &spec)], &tensors).unwrap();
         for (index, tensor) in tensors.iter().enumerate() {
-            writer.tensor(index).unwrap().write_all(&self.payload(tensor, &mut noise)).unwrap();
+            writer
+                .tensor(index)
+                .unwrap()
+                .write_all(&self.payload(tensor, &mut noise))
+                .unwrap();
         }
         writer.finish().unwrap();
         let bytes = std::fs::read(&path).unwrap();
@@ -138,18 +148,40 @@ impl Shape {
         let mut matrix = |layer, role, rows, inputs| {
             turn += 1;
             let format = self.formats[turn % self.formats.len()];
-            Some(Declaration { layer, role, format, panel_rows: 16, rows, inputs })
+            Some(Declaration {
+                layer,
+                role,
+                format,
+                panel_rows: 16,
+                rows,
+                inputs,
+            })
         };
         let f32 = Format::by_name("F32").unwrap();
         let vector = |there: bool, layer, role, inputs| {
-            there.then_some(Declaration { layer, role, format: f32, panel_rows: 1, rows: 1, inputs })
+            there.then_some(Declaration {
+                layer,
+                role,
+                format: f32,
+                panel_rows: 1,
+                rows: 1,
+                inputs,
+            })
         };
-        let (q, kv, n) = (self.heads * self.head_width, self.kv_heads * self.head_width, self.width);
+        let (q, kv, n) = (
+            self.heads * self.head_width,
+            self.kv_heads * self.head_width,
+            self.width,
+        );
         let rope = |window: bool| self.windows.iter().any(|w| w.is_some() == window);
         let mut all = vec![
             matrix(NO_LAYER, EMBED, self.vocabulary, n),
             vector(true, NO_LAYER, FINAL_NORM, n),
-            if self.untied { matrix(NO_LAYER, HEAD, self.vocabulary, n) } else { None },
+            if self.untied {
+                matrix(NO_LAYER, HEAD, self.vocabulary, n)
+            } else {
+                None
+            },
             vector(rope(false), NO_LAYER, ROPE_0, self.head_width / 2),
             vector(rope(true), NO_LAYER, ROPE_1, self.head_width / 2),
         ];
@@ -183,14 +215,24 @@ impl Shape {
         let mut bytes = vec![0; d.bytes().unwrap() as usize];
         if d.panel_rows == 1 {
             let rope = d.role == ROPE_0 || d.role == ROPE_1;
-            for (i, to) in bytes.chunks_exact_mut(4).take(d.inputs as usize).enumerate() {
-                let x = if rope { 0.3_f32.powi(i as i32) } else { 1.0 + 0.5 * noise.unit() };
+            for (i, to) in bytes
+                .chunks_exact_mut(4)
+                .take(d.inputs as usize)
+                .enumerate()
+            {
+                let x = if rope {
+                    0.3_f32.powi(i as i32)
+                } else {
+                    1.0 + 0.5 * noise.unit()
+                };
                 to.copy_from_slice(&x.to_le_bytes());
             }
             return bytes;
         }
         let panel = d.format.panel_bytes(d.inputs.into(), 16).unwrap() as usize;
-        bytes.chunks_exact_mut(panel).for_each(|p| fill(p, d.format, d.inputs as usize, noise));
+        bytes
+            .chunks_exact_mut(panel)
+            .for_each(|p| fill(p, d.format, d.inputs as usize, noise));
         bytes
     }
 }
@@ -203,7 +245,9 @@ fn fill(panel: &mut [u8], format: &Format, inputs: usize, noise: &mut Noise) {
                 let x = 0.1 * noise.unit();
                 match float.bytes() {
                     4 => to.copy_from_slice(&x.to_le_bytes()),
-                    _ if format.name == "F16" => to.copy_from_slice(&inkstone_quant::math::f16_bits(x).to_le_bytes()),
+                    _ if format.name == "F16" => {
+                        to.copy_from_slice(&inkstone_quant::math::f16_bits(x).to_le_bytes())
+                    }
                     _ => to.copy_from_slice(&x.to_le_bytes()[2..]),
                 }
             }
@@ -215,15 +259,28 @@ fn fill(panel: &mut [u8], format: &Format, inputs: usize, noise: &mut Noise) {
                 "k6+min" => 8,
                 "k8" => 12,
                 _ => 4,
-            } + if matches!(format.name, "q8" | "IQ4_NL" | "q4") { 3 } else { 0 };
+            } + if matches!(format.name, "q8" | "IQ4_NL" | "q4") {
+                3
+            } else {
+                0
+            };
             let f16 = (((15 - bits) as u16) << 10).max(0x0400);
             for row in 0..PANEL {
-                scales.put_header(panel, PANEL, row, &2e-5_f32.to_le_bytes()[..scales.header_bytes()]);
+                scales.put_header(
+                    panel,
+                    PANEL,
+                    row,
+                    &2e-5_f32.to_le_bytes()[..scales.header_bytes()],
+                );
                 for index in 0..inputs.div_ceil(scales.span) {
                     let mut record = Vec::new();
                     for &width in scales.record {
                         let bits = (noise.next() as u16 & 0x83ff) | f16;
-                        if width == 2 { record.extend(bits.to_le_bytes()) } else { record.push(noise.next() as u8) }
+                        if width == 2 {
+                            record.extend(bits.to_le_bytes())
+                        } else {
+                            record.push(noise.next() as u8)
+                        }
                     }
                     scales.put_record(panel, PANEL, row, index, &record);
                 }
@@ -268,5 +325,10 @@ impl AsMut<[u8]> for Arena {
 
 /// A batch of `tokens` from `start` on.
 pub fn batch(tokens: &[u32], start: u32, wanted: inkstone_model::Wanted) -> Batch<'_> {
-    Batch { tokens, start, wanted, stop: None }
+    Batch {
+        tokens,
+        start,
+        wanted,
+        stop: None,
+    }
 }
