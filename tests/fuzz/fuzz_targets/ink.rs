@@ -9,7 +9,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let mut bytes = data.to_vec();
     seal(&mut bytes);
-    let Ok(file) = File::parse(&bytes) else { return };
+    let Ok(file) = File::parse(&bytes) else {
+        return;
+    };
     for section in file.sections() {
         let content = file.content(&section);
         let _ = Tokenizer::parse(content);

@@ -5,7 +5,9 @@ use inkstone_converter::tokenizer::{from_json, from_llama2c, from_sentencepiece}
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((kind, data)) = data.split_first() else { return };
+    let Some((kind, data)) = data.split_first() else {
+        return;
+    };
     let vocabulary = match kind {
         b'j' => from_json(data, None),
         b's' => from_sentencepiece(data, None),
