@@ -1,13 +1,15 @@
 #!/bin/bash
-# readme-check.sh [--print] [FILE...]: runs the commands of the README's fenced blocks marked `sh`, in order.
-# Both languages must give the same commands. --print lists the commands, one a line, and runs nothing.
+# readme-check.sh [--print | --first] [FILE...]: runs the commands of the README's fenced blocks marked `sh`, in order.
+# Both languages must give the same commands. --print lists the commands, one a line, and runs nothing; --first runs
+# the first alone.
 set -eu
 cd "$(dirname "$0")/.."
 print=
-if [ "${1:-}" = --print ]; then
-  print=1
-  shift
-fi
+last='$'
+case ${1:-} in
+  --print) print=1 && shift ;;
+  --first) last=1 && shift ;;
+esac
 files=${*:-README.md README.zh-CN.md}
 
 # The lines between ```sh and ```, comments and blank lines left out.
@@ -25,7 +27,7 @@ for file in $files; do
   fi
 done
 [ -z "$print" ] || exit 0
-commands README.md | while IFS= read -r command; do
+commands README.md | sed -n "1,${last}p" | while IFS= read -r command; do
   echo "== $command"
   bash -euo pipefail -c "$command" < /dev/null
 done
