@@ -184,92 +184,129 @@ impl Heads<'_> {
     /// `N` heads, whose scores are reckoned for `B` blocks of keys at once.
     #[inline(always)]
     fn attend<S: Simd, const N: usize, const B: usize>(self, simd: S) {
-        let Heads {
-            op,
-            q,
-            cached,
-            seen,
-            tile: of_tile,
-            to,
-        } = self;
+        let (op, seen, to) = (self.op, self.seen, self.to);
         let width = op.cache.width;
-        let q = Queries::<N>::new(q, width, matches!(cached, Cached::Int8 { .. }));
-        let mut best = [0.0_f32; N];
-        let mut sums = [0.0_f32; N];
+        let rounded = matches!(self.cached, Cached::Int8 { .. });
+        let q = Queries::<N>::new(self.q, width, rounded);
+        let mut sums = [Sum::default(); N];
         for tile in seen.start / TILE..=(seen.end - 1) / TILE {
             let base = tile * TILE;
             let visible = seen.start.max(base) - base..seen.end.min(base + TILE) - base;
             // Rings are whole tiles.
-            let at = base % op.cache.positions;
-            let is_first = base <= seen.start;
-            let o = if is_first { &mut *to } else { &mut *of_tile };
-            let mut p = [[0.0; TILE]; N];
-            let of;
-            match cached {
-                Cached::F32 { k, v } => {
-                    scores::<S, f32, N, B>(
-                        simd,
-                        &k[at * width..],
-                        width,
-                        &q.rows,
-                        &visible,
-                        &mut p,
-                    );
-                    of = softmaxes(&mut p, op, &visible);
-                    values::<S, f32, N>(simd, &v[at * width..], width, &visible, &p, o);
-                }
-                Cached::F16 { k, v } => {
-                    scores::<S, u16, N, B>(
-                        simd,
-                        &k[at * width..],
-                        width,
-                        &q.rows,
-                        &visible,
-                        &mut p,
-                    );
-                    of = softmaxes(&mut p, op, &visible);
-                    values::<S, u16, N>(simd, &v[at * width..], width, &visible, &p, o);
-                }
-                Cached::Int8 {
-                    k,
-                    v,
-                    k_scales,
-                    v_scales,
-                } => {
-                    let keys = &k[at * op.cache.key_width()..];
-                    let scales = (&k_scales[at..][..TILE], &v_scales[at..][..TILE]);
-                    score_codes::<S, N>(simd, keys, scales.0, op.cache.key_width() / 4, &q, &mut p);
-                    of = softmaxes(&mut p, op, &visible);
-                    for p in &mut p {
-                        p.iter_mut().zip(scales.1).for_each(|(p, s)| *p *= s);
-                    }
-                    values::<S, i8, N>(simd, &v[at * width..], width, &visible, &p, o);
-                }
+            let cached = self.cached.tile(base % op.cache.positions, &op.cache);
+            if base <= seen.start {
+                sums = cached.attend::<S, N, B>(simd, op, &q, &visible, to);
+                continue;
             }
-            for (n, (m, s)) in of.into_iter().enumerate() {
-                if is_first {
-                    (best[n], sums[n]) = (m, s);
-                    continue;
-                }
-                let (a, b) = if m > best[n] {
-                    (math::exp(best[n] - m), 1.0)
-                } else {
-                    (1.0, math::exp(m - best[n]))
-                };
-                best[n] = if m > best[n] { m } else { best[n] };
-                sums[n] = sums[n] * a + s * b;
-                let (to, o) = (
-                    &mut to[n * width..][..width],
-                    &of_tile[n * width..][..width],
-                );
+            let given = cached.attend::<S, N, B>(simd, op, &q, &visible, self.tile);
+            let rows = to
+                .chunks_exact_mut(width)
+                .zip(self.tile.chunks_exact(width));
+            for ((sum, given), (to, o)) in sums.iter_mut().zip(given).zip(rows) {
+                let (a, b) = sum.join(given);
                 to.iter_mut()
                     .zip(o)
                     .for_each(|(to, o)| *to = *to * a + *o * b);
             }
         }
         for (to, sum) in to.chunks_exact_mut(width).zip(sums) {
-            to.iter_mut().for_each(|o| *o /= sum);
+            to.iter_mut().for_each(|o| *o /= sum.total);
         }
+    }
+}
+
+/// The largest score so far, and the sum of `exp(score − largest)`.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    largest: f32,
+    total: f32,
+}
+
+impl Sum {
+    /// Adds what later positions gave; the factors of what was there and of what they gave.
+    #[inline(always)]
+    fn join(&mut self, given: Sum) -> (f32, f32) {
+        let (a, b) = if given.largest > self.largest {
+            (math::exp(self.largest - given.largest), 1.0)
+        } else {
+            (1.0, math::exp(given.largest - self.largest))
+        };
+        if given.largest > self.largest {
+            self.largest = given.largest;
+        }
+        self.total = self.total * a + given.total * b;
+        (a, b)
+    }
+}
+
+impl<'a> Cached<'a> {
+    /// The tile that starts at `position` of the ring.
+    #[inline(always)]
+    fn tile(&self, position: usize, cache: &Cache) -> Cached<'a> {
+        let (keys, values) = (position * cache.key_width(), position * cache.width);
+        match *self {
+            Cached::F32 { k, v } => Cached::F32 {
+                k: &k[keys..],
+                v: &v[values..],
+            },
+            Cached::F16 { k, v } => Cached::F16 {
+                k: &k[keys..],
+                v: &v[values..],
+            },
+            Cached::Int8 {
+                k,
+                v,
+                k_scales,
+                v_scales,
+            } => Cached::Int8 {
+                k: &k[keys..],
+                v: &v[values..],
+                k_scales: &k_scales[position..][..TILE],
+                v_scales: &v_scales[position..][..TILE],
+            },
+        }
+    }
+
+    /// What the visible positions of a tile give: `Σ p·v` of each head to `o`.
+    #[inline(always)]
+    fn attend<S: Simd, const N: usize, const B: usize>(
+        &self,
+        simd: S,
+        op: &Attend,
+        q: &Queries<'_, N>,
+        visible: &Range<usize>,
+        o: &mut [f32],
+    ) -> [Sum; N] {
+        let width = op.cache.width;
+        let mut p = [[0.0; TILE]; N];
+        let sums;
+        match *self {
+            Cached::F32 { k, v } => {
+                scores::<S, f32, N, B>(simd, k, width, &q.rows, visible, &mut p);
+                sums = softmaxes(&mut p, op, visible);
+                values::<S, f32, N>(simd, v, width, visible, &p, o);
+            }
+            Cached::F16 { k, v } => {
+                scores::<S, u16, N, B>(simd, k, width, &q.rows, visible, &mut p);
+                sums = softmaxes(&mut p, op, visible);
+                values::<S, u16, N>(simd, v, width, visible, &p, o);
+            }
+            Cached::Int8 {
+                k,
+                v,
+                k_scales,
+                v_scales,
+            } => {
+                let quads = op.cache.key_width() / 4;
+                score_codes::<S, N>(simd, k, k_scales, quads, q, &mut p);
+                sums = softmaxes(&mut p, op, visible);
+                for p in &mut p {
+                    p.iter_mut().zip(v_scales).for_each(|(p, s)| *p *= s);
+                }
+                values::<S, i8, N>(simd, v, width, visible, &p, o);
+            }
+        }
+        sums
     }
 }
 
@@ -405,26 +442,17 @@ fn score_codes<S: Simd, const N: usize>(
 
 /// [`softmax`] for each head.
 #[inline(always)]
-fn softmaxes<const N: usize>(
-    p: &mut PerHead<N>,
-    op: &Attend,
-    visible: &Range<usize>,
-) -> [(f32, f32); N] {
-    let mut of = [(0.0, 0.0); N];
-    for n in 0..N {
-        of[n] = softmax(&mut p[n], op.scale, op.cap, visible);
+fn softmaxes<const N: usize>(p: &mut PerHead<N>, op: &Attend, visible: &Range<usize>) -> [Sum; N] {
+    let mut sums = [Sum::default(); N];
+    for (sum, p) in sums.iter_mut().zip(p) {
+        *sum = softmax(p, op.scale, op.cap, visible);
     }
-    of
+    sums
 }
 
 /// Turns a tile's dots into `exp(score − max)`, +0 out of sight; gives the largest score and the sum.
 #[inline(always)]
-fn softmax(
-    x: &mut [f32; TILE],
-    scale: f32,
-    cap: Option<f32>,
-    visible: &Range<usize>,
-) -> (f32, f32) {
+fn softmax(x: &mut [f32; TILE], scale: f32, cap: Option<f32>, visible: &Range<usize>) -> Sum {
     // Whole vectors, as many as hold what is visible.
     let (x, rest) = x.split_at_mut(visible.end.next_multiple_of(LANES));
     rest.fill(0.0);
@@ -446,7 +474,10 @@ fn softmax(
     x[..visible.start].fill(0.0);
     x[visible.end..].fill(0.0);
     // What is left out would add +0.
-    (m, math::sum(x, |p| p))
+    Sum {
+        largest: m,
+        total: math::sum(x, |p| p),
+    }
 }
 
 /// `Σ p·v` over the visible positions, ascending, for each head.

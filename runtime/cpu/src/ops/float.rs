@@ -18,17 +18,29 @@ pub(super) fn tile<'a>(scratch: &mut &'a mut [f32]) -> &'a mut Tile {
     rows.first_chunk_mut().expect("32 rows were cut")
 }
 
-/// Decodes tile `index` of a panel, number `place` of its block.
-pub(super) fn decode(
-    isa: Ready,
-    m: &Matrix,
-    panel: &[u8],
-    scales: &Groups,
-    minima: Option<&Groups>,
-    index: usize,
-    place: usize,
-    to: &mut Tile,
-) {
+/// A panel of a block.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) matrix: &'a Matrix,
+    /// Its bytes.
+    pub(super) panel: &'a [u8],
+    /// Its decoded scales, where it has any.
+    pub(super) scales: &'a Groups,
+    /// Its decoded minima, where it has any.
+    pub(super) minima: Option<&'a Groups>,
+    /// Its number within the block.
+    pub(super) place: usize,
+}
+
+/// Decodes tile `index` of a panel.
+pub(super) fn decode(isa: Ready, source: Source<'_>, index: usize, to: &mut Tile) {
+    let Source {
+        matrix: m,
+        panel,
+        scales,
+        minima,
+        place,
+    } = source;
     match &m.format.encoding {
         Encoding::Float(float) => {
             let inputs = GROUP.min(m.inputs - index * GROUP);

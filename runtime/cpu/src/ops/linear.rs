@@ -223,18 +223,16 @@ impl<'a> Block<'a> {
                 // SAFETY: `from` was written before the last barrier, and this operation does not write it.
                 let x = unsafe { cx.read(from, start, 0, y.len() * width) };
                 let decode = |tile: usize, to: &mut float::Tile| {
-                    for (i, panel) in self.panels.iter().enumerate() {
+                    for (place, panel) in self.panels.iter().enumerate() {
                         let Some(panel) = panel else { continue };
-                        float::decode(
-                            cx.isa,
-                            m,
+                        let source = float::Source {
+                            matrix: m,
                             panel,
-                            self.scales[i],
-                            self.minima[i],
-                            tile,
-                            i,
-                            to,
-                        );
+                            scales: self.scales[place],
+                            minima: self.minima[place],
+                            place,
+                        };
+                        float::decode(cx.isa, source, tile, to);
                     }
                 };
                 float::multiply(cx.isa, m.inputs, x, width, tile, decode, y);
