@@ -14,8 +14,18 @@ fi
 cargo run --quiet --bin seeds
 targets=${*:-$(cargo $nightly fuzz list | grep -vx seeds)}
 cargo $nightly fuzz build
-for target in $targets; do
-  echo "== fuzz $target, $seconds s"
-  cargo $nightly fuzz run "$target" -- -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 2>&1 |
-    grep -E "^(Done|stat::|SUMMARY|==|artifact|ERROR|thread)" || { echo "fuzz-smoke: $target failed" >&2; exit 1; }
-done
+
+# One target; its last words, and all of them where it fails.
+smoke() {
+  local log=${TMPDIR:-/tmp}/fuzz-$1-$$.log
+  cargo $nightly fuzz run "$1" -- -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 > "$log" 2>&1 || {
+    tail -n 60 "$log" >&2
+    echo "fuzz-smoke: $1 failed" >&2
+    return 1
+  }
+  echo "fuzz $1: $(grep '^Done' "$log")"
+  rm -f "$log"
+}
+export -f smoke
+export nightly seconds
+printf '%s\n' $targets | xargs -P "$(nproc)" -I{} bash -c 'smoke {}'

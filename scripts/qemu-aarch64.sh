@@ -9,4 +9,4 @@ scripts/setup-cross.sh "$dir"
 export CARGO_TARGET_DIR=$dir/target
 arguments="--quiet --release $CROSS_STD --target aarch64-unknown-linux-gnu"
 cargo build $arguments --package inkstone-engine --example hash
-cargo test $arguments --package inkstone-tests --test hashes
+INKSTONE_EMULATED=1 cargo test $arguments --package inkstone-tests --test hashes
