@@ -28,9 +28,23 @@ pub(crate) fn source_and_about(
     match Reference::parse(name)? {
         Reference::Path(path) => Ok((path, Manifest::default())),
         other => {
-            let consent = Consent::new(&[]);
-            let model = store::pull(terminal, &Home::find()?, &other, &consent)?.model;
+            let model = store::pull(terminal, &Home::find()?, &other, &Consent::new(&[]))?.model;
             Ok((model.source_path(), model.record.about))
+        }
+    }
+}
+
+/// What there is to show of a model: its conversion where it has one, else what its origin made.
+pub(crate) fn shown(terminal: &Terminal, name: &str) -> anyhow::Result<(PathBuf, Manifest)> {
+    match Reference::parse(name)? {
+        Reference::Path(path) => Ok((path, Manifest::default())),
+        other => {
+            let model = store::pull(terminal, &Home::find()?, &other, &Consent::new(&[]))?.model;
+            let conversion = model.conversions().pop();
+            Ok((
+                conversion.unwrap_or_else(|| model.source_path()),
+                model.record.about,
+            ))
         }
     }
 }

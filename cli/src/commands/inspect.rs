@@ -6,6 +6,7 @@ use std::path::Path;
 
 use clap::Args;
 use inkstone_converter::Source;
+use inkstone_converter::manifest;
 use inkstone_converter::source::{About, Tensor};
 use inkstone_engine::format;
 use inkstone_engine::format::SectionKind;
@@ -24,7 +25,7 @@ use crate::text_side::is_ink;
 
 /// Show what a model is: licence, origin, shape, formats
 ///
-/// A checkpoint that is no .ink file yet is shown as it is, not converted.
+/// A checkpoint that is no .ink file is shown as it is, not converted; of a name, its conversion where there is one.
 #[derive(Args)]
 #[command(after_help = "Example:\n  inkstone inspect smollm2-135m --tensors")]
 pub(crate) struct Arguments {
@@ -41,7 +42,7 @@ pub(crate) struct Arguments {
 /// Inspects.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     let name = arguments.model.name()?;
-    let path = resolve::source(terminal, name)?;
+    let (path, about) = resolve::shown(terminal, name)?;
     if !path.is_dir() && is_ink(&path)? {
         return model(arguments, terminal, &path);
     }
@@ -50,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             "{name}: only .ink files hold hashes; convert it first"
         )));
     }
-    checkpoint(arguments, terminal, &path)
+    checkpoint(arguments, terminal, &path, about)
 }
 
 fn model(arguments: &Arguments, terminal: &Terminal, path: &Path) -> anyhow::Result<()> {
@@ -73,11 +74,16 @@ fn model(arguments: &Arguments, terminal: &Terminal, path: &Path) -> anyhow::Res
     shown.print(arguments, terminal, path)
 }
 
-fn checkpoint(arguments: &Arguments, terminal: &Terminal, path: &Path) -> anyhow::Result<()> {
+fn checkpoint(
+    arguments: &Arguments,
+    terminal: &Terminal,
+    path: &Path,
+    about: Manifest,
+) -> anyhow::Result<()> {
     let source = Source::open(path)?;
     let shown = Shown {
         bytes: source.tensors().iter().map(Tensor::bytes).sum(),
-        about: manifest_of(&source.about),
+        about: manifest::under(about, manifest_of(&source.about)),
         tensors: source.tensors().iter().map(row_of_source).collect(),
         extra: vec![
             ("kind", json!("a checkpoint, not converted")),
@@ -265,7 +271,7 @@ fn shape_of_source(source: &Source) -> Vec<(&'static str, Value)> {
 fn manifest_of(about: &About) -> Manifest {
     Manifest {
         changes: Vec::new(),
-        ..inkstone_converter::manifest::from_source(about, String::new())
+        ..manifest::from_source(about, String::new())
     }
 }
 
