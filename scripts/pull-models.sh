@@ -1,7 +1,9 @@
 #!/bin/bash
-# pull-models.sh [DIR]: puts the models that tests need into DIR (models/ of the workspace where none is given).
-# Needs an `inkstone`: INKSTONE names one, else it is built. INKSTONE_ACCEPT is passed on as consent to licences.
-set -eu
+# pull-models.sh [DIR]: puts the models that tests need into DIR, as links into the cache of `inkstone pull`.
+#
+# DIR is INKSTONE_MODELS, or models/ of the workspace, where none is given. INKSTONE names a binary, else one is
+# built. INKSTONE_ACCEPT=gemma consents to that licence; without it, pull asks. Needs jq.
+set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${1:-${INKSTONE_MODELS:-models}}
 mkdir -p "$dir"
@@ -9,6 +11,8 @@ inkstone() {
   if [ -n "${INKSTONE:-}" ]; then "$INKSTONE" "$@"; else cargo run -q --release -p inkstone-cli -- "$@"; fi
 }
 for model in smollm2-135m gemma3-270m; do
-  [ -s "$dir/$model.gguf" ] || inkstone pull "$model" -o "$dir/$model.gguf" ${INKSTONE_ACCEPT:+--accept-license "$INKSTONE_ACCEPT"}
+  [ ! -s "$dir/$model.gguf" ] || continue
+  path=$(inkstone --json pull "$model" ${INKSTONE_ACCEPT:+--accept-license "$INKSTONE_ACCEPT"} | jq -r .path)
+  ln -sf "$path" "$dir/$model.gguf"
 done
-ls -l "$dir"
+ls -lL "$dir"
