@@ -4,7 +4,8 @@
 # (a) exact activations against llama.cpp's F32 export with F32 keys and values: top-1 at least 99.5 %, mean KL at
 #     most 1e-4. (b) rounded activations: a KL to that F32 run at most 1.1 times llama.cpp's own.
 # `full` takes over 20,000 positions of WikiText, code and Chinese; `quick` a few hundred.
-# Needs the materials and models that tests need, and jq. Prints a line of JSON a model.
+# Needs the materials and models that tests need, and jq. INKSTONE names a binary that converts, else one is built.
+# Prints a line of JSON a model.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 how=${1:-quick}
@@ -16,7 +17,10 @@ target=${CARGO_TARGET_DIR:-target}
 work=$target/agreement
 mkdir -p "$work"
 [ "$how" = full ] && chunks=14 || chunks=1
-cargo build --quiet --release --package inkstone-cli --package inkstone-oracle
+# One package at a time: together they would share features, and llama.cpp would be compiled again.
+cargo build --quiet --release --package inkstone-oracle
+[ -n "${INKSTONE:-}" ] || cargo build --quiet --release --package inkstone-cli
+inkstone=${INKSTONE:-$target/release/inkstone}
 oracle=$target/release/oracle
 
 # Code as text: the solutions of MBPP.
@@ -27,7 +31,7 @@ for name in $names; do
   exact=$work/$name-f32.gguf
   ink=$work/$name.ink
   [ "$exact" -nt "$gguf" ] || "$oracle" export-f32 "$gguf" "$exact" > /dev/null
-  "$target/release/inkstone" convert "$gguf" -o "$ink" -y > /dev/null 2>&1
+  "$inkstone" convert "$gguf" -o "$ink" -y > /dev/null 2>&1
   "$oracle" compare --tokenizer "$gguf" --reference "llama:$exact,kv=f32" \
     --candidate "ink:$ink,exact,kv=f32" --candidate "ink:$ink" --candidate "llama:$gguf" \
     --text "$materials/corpora/wikitext-2-test.txt" --text "$work/code.txt" \

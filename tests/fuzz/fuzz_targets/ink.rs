@@ -2,9 +2,19 @@
 #![no_main]
 
 use inkstone_format::{File, seal};
-use inkstone_model::{Config, Model, Plan};
+use inkstone_model::{Activations, Config, Kv, Model, Plan};
 use inkstone_text::Tokenizer;
 use libfuzzer_sys::fuzz_target;
+
+const CONFIG: Config = Config {
+    context: 256,
+    batch: 16,
+    logits: 1,
+    threads: 2,
+    rewind: 16,
+    kv: Kv::F16,
+    activations: Activations::Int8,
+};
 
 fuzz_target!(|data: &[u8]| {
     let mut bytes = data.to_vec();
@@ -21,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let _ = file.verify(&mut |_, _| ());
     let Ok(model) = Model::new(file) else { return };
-    if let Ok(plan) = Plan::new(&model, Config::default()) {
+    if let Ok(plan) = Plan::new(&model, CONFIG) {
         let _ = plan.ops(&model).count();
     }
 });
