@@ -17,8 +17,8 @@ for tool in cmake clang protoc pkg-config g++ rustc; do
 done
 
 # The compiler as rustup laid it out, the clone, and what this machine knows of names and certificates.
-rm -rf "$root/rust" "$root/inkstone" "$root/cargo"
-mkdir -p "$root/rust" "$root/cargo" "$root/proc"
+rm -rf "$root/rust" "$root/inkstone" "$root/cargo" "$root/user"
+mkdir -p "$root/rust" "$root/cargo" "$root/user" "$root/proc"
 cp -a "$(rustc --print sysroot)/." "$root/rust/"
 rm -rf "$root/rust/share"
 git clone -q . "$root/inkstone"
@@ -38,7 +38,7 @@ while IFS='=' read -r name _; do
 done < <(env)
 
 inside() { # [unshare -n] inside COMMAND: runs it in the clone, with a bare environment
-  chroot "$root" /usr/bin/env -i PATH=/rust/bin:/usr/bin:/bin HOME=/root TERM=dumb CARGO_HOME=/cargo \
+  chroot "$root" /usr/bin/env -i PATH=/rust/bin:/usr/bin:/bin HOME=/user TERM=dumb CARGO_HOME=/cargo \
     ${carried[@]+"${carried[@]}"} "${extra[@]}" sh -c "cd /inkstone && $1"
 }
 extra=(LANG=C.UTF-8)
@@ -55,7 +55,7 @@ echo "== crates: $(du -sm "$root/cargo/registry/cache" | cut -f1) MB downloaded 
 SECONDS=0
 inside "$first" | tee "$root/answer.txt"
 [ -s "$root/answer.txt" ] || { echo "bare-root: no answer" >&2; exit 1; }
-echo "== answered after $SECONDS s; target $(du -sm "$root/inkstone/target" | cut -f1) MB, cache $(du -sm "$root/root/.cache" 2> /dev/null | cut -f1) MB"
+echo "== answered after $SECONDS s; target $(du -sm "$root/inkstone/target" | cut -f1) MB, cache $(du -sm "$root/user/.cache" 2> /dev/null | cut -f1) MB"
 
 echo "== $second (offline)"
 SECONDS=0

