@@ -13,7 +13,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Model::open(Path::new(&path))?;
     let tokens = model.encode(&text);
     let logits = SessionConfig::default().batch;
-    let mut session = model.session(&SessionConfig { logits, ..SessionConfig::default() })?;
+    let mut session = model.session(&SessionConfig {
+        logits,
+        ..SessionConfig::default()
+    })?;
     session.feed(&tokens)?;
     let mut hash = LogitsHash::new();
     while session.done() < tokens.len() as u32 {

@@ -113,6 +113,8 @@ impl Team {
             let named = thread::Builder::new().name(format!("inkstone {index}"));
             team.threads.push(named.spawn(move || shared.work(index))?);
         }
+        // A thread's start-up allocates; it is over once the thread has done a job.
+        team.crew(&|_, _| ());
         Ok(team)
     }
 
