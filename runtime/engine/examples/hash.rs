@@ -1,6 +1,8 @@
 //! `hash MODEL.ink TEXT`: the hash of the logits after each token of a text, the same on every CPU.
 
-use std::error::Error;
+#![allow(clippy::print_stdout)]
+
+use core::error::Error;
 use std::path::Path;
 
 use inkstone_engine::{LogitsHash, Model, SessionConfig};
