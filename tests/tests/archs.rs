@@ -1,5 +1,5 @@
 //! Every architecture's tiny golden model, converted and run by the definition, against transformers' logits.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 

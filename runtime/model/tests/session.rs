@@ -1,4 +1,5 @@
 //! What a session promises, on the reference backend over tiny models of every format.
+#![allow(clippy::unwrap_used)]
 
 use inkstone_format::File;
 use inkstone_model::reference::Reference;

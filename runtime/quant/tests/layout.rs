@@ -1,4 +1,5 @@
 //! Codes, scales and formats over all their values.
+#![allow(clippy::unwrap_used)]
 use inkstone_quant::codes::CODES;
 use inkstone_quant::scales::SCALES;
 use inkstone_quant::{Encoding, FORMATS, Format, activation, reference};
@@ -61,25 +62,25 @@ fn records_are_scattered_and_decoded_per_row() {
             let inputs = 512;
             let mut panel = vec![0; scales.bytes(inputs, rows)];
             let mut alone = vec![vec![0; scales.bytes(inputs, 1)]; rows];
-            for row in 0..rows {
+            for (row, alone) in alone.iter_mut().enumerate() {
                 let header: Vec<u8> = (0..scales.header_bytes())
                     .map(|_| next() as u8 & 0x3f)
                     .collect();
                 scales.put_header(&mut panel, rows, row, &header);
-                scales.put_header(&mut alone[row], 1, 0, &header);
+                scales.put_header(alone, 1, 0, &header);
                 for index in 0..inputs / scales.span {
                     let record: Vec<u8> = (0..scales.record_bytes())
                         .map(|_| next() as u8 & 0x3f)
                         .collect();
                     scales.put_record(&mut panel, rows, row, index, &record);
-                    scales.put_record(&mut alone[row], 1, 0, index, &record);
+                    scales.put_record(alone, 1, 0, index, &record);
                 }
             }
-            for row in 0..rows {
+            for (row, alone) in alone.iter().enumerate() {
                 for g in 0..inputs / scales.group {
                     assert_eq!(
                         scales.get(&panel, rows, row, g),
-                        scales.get(&alone[row], 1, 0, g),
+                        scales.get(alone, 1, 0, g),
                         "{}",
                         scales.name
                     );

@@ -1,4 +1,5 @@
 //! The bounds that `math` states, against f64.
+#![allow(clippy::unwrap_used)]
 use inkstone_quant::math;
 
 fn sweep(low: f32, high: f32) -> impl Iterator<Item = f32> {
