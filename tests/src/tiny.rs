@@ -94,7 +94,7 @@ pub fn write(recipe: &Recipe, path: &Path) {
     write_with(recipe, path, &[]);
 }
 
-/// As [`write`], with `others` beside the model's own section.
+/// As [`write()`], with `others` beside the model's own section.
 ///
 /// # Panics
 /// Where the recipe cannot be written, which is a mistake of the test.
