@@ -1,7 +1,7 @@
 //! Chat turns without Jinja: a small table of the texts that stand around what is said.
 //!
 //! A conversation is an optional system turn, then user and assistant in turn. Devices read the table in place;
-//! hosts derive it from a template by [`derive`] and check that both write the same.
+//! hosts derive it from a template by [`derive()`] and check that both write the same.
 
 #[cfg(feature = "jinja")]
 mod derive;
