@@ -5,7 +5,7 @@ use std::path::Path;
 use inkstone_format::{Declaration, SectionKind, Writer};
 use inkstone_model::spec::{Activation, LayerSpec, Spec};
 use inkstone_model::weights::*;
-use inkstone_quant::{Encoding, Float, Format, math};
+use inkstone_quant::{Encoding, Float, Format, codes::Levels, math};
 
 /// What to make. `Recipe::default()` is a plain two-layer model with grouped queries.
 #[derive(Debug, Clone)]
@@ -260,8 +260,12 @@ fn blocks(t: &Declaration, bytes: &mut [u8], noise: &mut Noise) {
         .format
         .panel_bytes(inputs as u64, rows as u64)
         .expect("a sound recipe") as usize;
+    let reach = match codes.levels {
+        Levels::Linear { .. } => 1 << (codes.bits() - 1),
+        Levels::Table(_) => 128,
+    };
     // The root of the mean square of a weight is then about 1 / √inputs.
-    let size = 2.0 / ((1 << (codes.bits() - 1)) as f32 * (inputs as f32).sqrt());
+    let size = 2.0 / (reach as f32 * (inputs as f32).sqrt());
     for panel in bytes.chunks_mut(panel_bytes) {
         for row in 0..rows {
             let header = size.to_le_bytes().map(|b| b);
