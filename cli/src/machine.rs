@@ -1,10 +1,7 @@
 //! What this machine is, as its system tells and as it can be measured.
 
-use core::hint::black_box;
 use std::fs;
 use std::process::Command;
-use std::thread;
-use std::time::Instant;
 
 /// What the system calls the processor.
 pub(crate) fn processor() -> Option<String> {
@@ -18,25 +15,6 @@ pub(crate) fn memory_bytes() -> Option<u64> {
     let linux = kilobytes.and_then(|text| text.strip_suffix("kB")?.trim().parse::<u64>().ok());
     let linux = linux.and_then(|kb| kb.checked_mul(1024));
     linux.or_else(|| sysctl("hw.memsize")?.parse().ok())
-}
-
-/// Bytes a second that `threads` threads read together from memory that no cache holds: the best of three passes.
-pub(crate) fn read_bandwidth(threads: usize) -> f64 {
-    const WORDS: usize = 1 << 26;
-    let memory: Vec<u64> = (0..WORDS as u64).collect();
-    let part = WORDS.div_ceil(threads.max(1));
-    let pass = || {
-        let start = Instant::now();
-        thread::scope(|scope| {
-            for words in memory.chunks(part) {
-                scope.spawn(|| {
-                    black_box(words.iter().fold(0u64, |sum, word| sum.wrapping_add(*word)))
-                });
-            }
-        });
-        (WORDS * size_of::<u64>()) as f64 / start.elapsed().as_secs_f64()
-    };
-    (0..3).map(|_| pass()).fold(0.0, f64::max)
 }
 
 /// The value behind `NAME:` in a file of Linux's `/proc`.

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
+use inkstone_cpu::{Isa, probe};
 use inkstone_engine::{Model, Session, Step};
+use inkstone_model::weights::NO_LAYER;
 use serde_json::{Value, json};
 
 use crate::arguments;
@@ -16,7 +18,7 @@ use crate::terminal::{Table, Terminal};
 /// Measure how fast a model runs here
 ///
 /// Prefill reads many tokens at once, decode one after the other. Decode must read all weights for every token: the
-/// memory's measured speed is its limit.
+/// memory's measured speed is its limit. Prefill is limited by how fast the processor multiplies small integers.
 #[derive(Args)]
 #[command(after_help = "Example:\n  inkstone bench smollm2-135m --prefill 128,512 --decode 64")]
 pub(crate) struct Arguments {
@@ -43,7 +45,7 @@ struct Row {
     test: String,
     tokens: u32,
     seconds: f64,
-    /// Tokens a second that the memory allows, where it is what limits.
+    /// Tokens a second that the memory (decode) or the processor (prefill) allows, where it was measured.
     limit: Option<f64>,
 }
 
@@ -70,9 +72,11 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     let mut session = model.session(&config)?;
     interrupt::cancels(session.canceller());
     let threads = session.plan().config.threads;
-    terminal.note("measuring the memory");
-    let bandwidth = machine::read_bandwidth(threads as usize);
-    let bytes = bytes_per_token(&model);
+    terminal.note("measuring memory and processor");
+    let bandwidth = probe::read_bandwidth(threads as usize);
+    let isa = Isa::from_env()?;
+    let int8 = probe::int8_rate(isa, threads as usize);
+    let (bytes, operations) = (bytes_per_token(&model), operations_per_token(&model));
     let mut rows = Vec::new();
     for &tokens in &arguments.prefill {
         terminal.note(format_args!("prefill of {tokens}"));
@@ -81,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             test: format!("prefill {tokens}"),
             tokens,
             seconds,
-            limit: None,
+            limit: int8.map(|rate| rate / operations as f64),
         });
     }
     for &depth in &arguments.depth {
@@ -105,6 +109,8 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         "threads": threads,
         "weight_bytes_per_token": bytes,
         "memory_bytes_per_second": bandwidth,
+        "prefill_operations_per_token": operations,
+        "int8_operations_per_second": int8,
         "rows": rows.iter().map(row_value).collect::<Vec<_>>(),
     });
     terminal.result(&value, |out| {
@@ -120,12 +126,21 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             bandwidth / 1e9,
             bytes as f64 / 1e6
         )?;
+        if let Some(rate) = int8 {
+            writeln!(
+                out,
+                "{} does {:.2} int8 Top/s, a token of a prompt takes {:.2} Gop",
+                isa.name(),
+                rate / 1e12,
+                operations as f64 / 1e9
+            )?;
+        }
         table(&rows).print(out)
     })
 }
 
 fn table(rows: &[Row]) -> Table<4> {
-    let mut table = Table::new(&["TEST", "TOKENS/S", "MS/TOKEN", "OF THE MEMORY'S LIMIT"]);
+    let mut table = Table::new(&["TEST", "TOKENS/S", "MS/TOKEN", "OF THE MACHINE'S LIMIT"]);
     for row in rows {
         let share = |limit: f64| format!("{:.0} % of {limit:.1}/s", row.rate() / limit * 100.0);
         table.row([
@@ -154,6 +169,15 @@ fn bytes_per_token(model: &Model) -> u64 {
     tensors
         .filter(|tensor| tensor.panel_rows > 1)
         .map(|tensor| tensor.bytes)
+        .sum()
+}
+
+/// Products and additions of every layer's matrices with one token; the head is only multiplied with the last one.
+fn operations_per_token(model: &Model) -> u64 {
+    let tensors = model.file().tensors();
+    tensors
+        .filter(|tensor| tensor.panel_rows > 1 && tensor.layer != NO_LAYER)
+        .map(|tensor| 2 * u64::from(tensor.rows) * u64::from(tensor.inputs))
         .sum()
 }
 

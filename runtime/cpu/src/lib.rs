@@ -13,6 +13,8 @@ mod environment;
 mod isa;
 pub mod kernels;
 mod ops;
+#[cfg(feature = "std")]
+pub mod probe;
 mod scales;
 mod simd;
 mod snapshot;
