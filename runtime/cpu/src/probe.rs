@@ -58,29 +58,37 @@ pub(super) struct Products {
     run: fn(u64) -> i32,
 }
 
-/// Seconds of the fastest pass, from the moment all threads are there until the last is done.
+/// Seconds of the fastest pass, from the moment the first worker begins until the last is done. The caller is one.
 fn best_of(threads: usize, work: impl Fn(usize) + Sync) -> f64 {
-    let (meeting, work) = (Barrier::new(threads + 1), &work);
-    let mut best = f64::INFINITY;
-    thread::scope(|scope| {
-        for index in 0..threads {
-            let meeting = &meeting;
-            scope.spawn(move || {
-                for _ in 0..PASSES {
-                    meeting.wait();
-                    work(index);
-                    meeting.wait();
-                }
-            });
-        }
-        for _ in 0..PASSES {
+    let (meeting, work) = (&Barrier::new(threads), &work);
+    let passes = move |index: usize| {
+        let mut times = [None; PASSES];
+        for time in &mut times {
             meeting.wait();
             let start = Instant::now();
-            meeting.wait();
-            best = best.min(start.elapsed().as_secs_f64());
+            work(index);
+            *time = Some((start, Instant::now()));
         }
+        times
+    };
+    let all: Vec<_> = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads)
+            .map(|index| scope.spawn(move || passes(index)))
+            .collect();
+        let own = passes(0);
+        let others = others
+            .into_iter()
+            .map(|other| other.join().expect("a probe does not panic"));
+        others.chain([own]).collect()
     });
-    best
+    (0..PASSES)
+        .filter_map(|pass| {
+            let times = || all.iter().filter_map(|times| times[pass]);
+            let start = times().map(|time| time.0).min()?;
+            let end = times().map(|time| time.1).max()?;
+            Some((end - start).as_secs_f64())
+        })
+        .fold(f64::INFINITY, f64::min)
 }
 
 /// Adds words up, as many streams side by side as hide the latency of an addition.
