@@ -101,6 +101,13 @@ pub(crate) fn numbers(bytes: &mut [u8], offset: usize, count: usize) -> &mut [f3
     unsafe { Arena::new(bytes).write(offset, count) }
 }
 
+/// The bytes of numbers that are not needed as such.
+pub(crate) fn quads_of(numbers: &mut [f32]) -> &mut [[i8; 4]] {
+    let (start, count) = (numbers.as_mut_ptr(), numbers.len());
+    // SAFETY: four bytes take the place of each number, every bit pattern is a value of both, and they need no alignment.
+    unsafe { core::slice::from_raw_parts_mut(start.cast(), count) }
+}
+
 /// The part of `units` that falls to worker `index` of `count`: contiguous, each unit to exactly one.
 pub(crate) fn share(units: usize, index: usize, count: usize) -> Range<usize> {
     let start = |index: usize| units / count * index + (units % count).min(index);

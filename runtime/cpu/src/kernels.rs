@@ -30,11 +30,11 @@ pub(crate) use portable::Levels;
 
 pub use list::KERNELS;
 
-/// Panels that a kernel takes at once.
-pub const PANELS: usize = 2;
+/// Panels that a kernel takes at once, at most.
+pub const PANELS: usize = 4;
 
-/// Rows of as many panels as a kernel takes at once.
-pub const ROWS: usize = PANELS * PANEL;
+/// Products of one row of activations with one panel.
+pub type Products = [f32; PANEL];
 
 /// Multiplies panels of some codes by rounded activations.
 #[derive(Debug)]
@@ -49,12 +49,12 @@ pub struct Kernel {
 }
 
 /// Needs the kernel's instructions, and a [`Job`] that [`Job::fits`].
-type Run = unsafe fn(&Job<'_>, &mut [[f32; ROWS]]);
+type Run = unsafe fn(&Job<'_>, &mut [Products]);
 
-/// One or two panels of sixteen rows against some rows of activations.
+/// Some panels of sixteen rows against some rows of activations.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<'a> {
-    /// One or two panels.
+    /// 1 to [`PANELS`] of them.
     pub panels: &'a [Panel<'a>],
     /// Tiles of 32 inputs in a panel.
     pub tiles: usize,
@@ -63,7 +63,7 @@ pub struct Job<'a> {
 }
 
 /// A panel of sixteen rows with its scales as numbers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Panel<'a> {
     /// The tiles.
     pub tiles: &'a [u8],
@@ -99,12 +99,12 @@ impl Kernel {
         KERNELS.iter().find(fits)
     }
 
-    /// Writes the products of activation row `t` with the rows of the panels to `out[t]`.
+    /// Writes the products of activation row `t` with panel `p` of `n` to `out[t · n + p]`.
     ///
     /// # Panics
-    /// The processor has not got the kernel's instructions, a slice is too short, or there are not one or two panels.
+    /// The processor has not got the kernel's instructions, a slice is too short, or there are no or too many panels.
     #[inline]
-    pub fn multiply(&self, job: &Job<'_>, out: &mut [[f32; ROWS]]) {
+    pub fn multiply(&self, job: &Job<'_>, out: &mut [Products]) {
         self.multiply_on(
             Ready::new(self.isa).expect("the processor has the instructions"),
             job,
@@ -114,10 +114,10 @@ impl Kernel {
 
     /// As [`Self::multiply`] on an instruction set that is there: the kernel's.
     #[allow(unsafe_code)]
-    pub(crate) fn multiply_on(&self, isa: Ready, job: &Job<'_>, out: &mut [[f32; ROWS]]) {
+    pub(crate) fn multiply_on(&self, isa: Ready, job: &Job<'_>, out: &mut [Products]) {
         assert!(isa.isa() == self.isa, "a kernel of another instruction set");
         assert!(
-            job.fits(self) && out.len() >= job.rows.count,
+            job.fits(self) && out.len() / job.panels.len() >= job.rows.count,
             "a job as long as it claims"
         );
         // SAFETY: the instructions are there, and the slices are as long as the kernel will read and write.

@@ -3,6 +3,7 @@
 
 mod attend;
 mod embed;
+mod finish;
 mod float;
 mod linear;
 mod norm;

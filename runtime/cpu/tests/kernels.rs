@@ -1,7 +1,7 @@
 //! Every kernel gives the bits of the reference, over random, extreme and adversarial blocks.
 #![allow(clippy::unwrap_used)]
 
-use inkstone_cpu::kernels::{Job, KERNELS, Kernel, Panel, ROWS, Rows};
+use inkstone_cpu::kernels::{Job, KERNELS, Kernel, Panel, Rows};
 use inkstone_cpu::{ISAS, Isa};
 use inkstone_quant::activation::groups;
 use inkstone_quant::{ActRow, Encoding, FORMATS, Format, PANEL, reference};
@@ -211,7 +211,7 @@ fn check(
             minima: codec.minimum.then_some(minima.as_slice()),
         })
         .collect();
-    let mut out = vec![[f32::NAN; ROWS]; tokens];
+    let mut out = vec![[f32::NAN; PANEL]; tokens * panels.len()];
     kernel.multiply(
         &Job {
             panels: &panels,
@@ -220,8 +220,8 @@ fn check(
         },
         &mut out,
     );
-    for (t, out) in out.iter().enumerate() {
-        for (row, got) in out[..panels.len() * PANEL].iter().enumerate() {
+    for (t, out) in out.chunks_exact(panels.len()).enumerate() {
+        for (row, got) in out.as_flattened().iter().enumerate() {
             let want = reference::dot(
                 format,
                 &bytes[row / PANEL],
@@ -249,9 +249,10 @@ fn every_kernel_gives_the_bits_of_the_reference() {
             let kernel = Kernel::find(format, *isa).unwrap();
             for &fill in FILLS {
                 for inputs in [1, 16, 31, 32, 48, 96, 256, 300, 1024] {
-                    for (tokens, panels) in
-                        [(1, 1), (1, 2), (2, 1), (3, 2), (6, 1), (7, 2), (13, 2)]
-                    {
+                    for (tokens, panels) in [
+                        (1, 1), (1, 2), (2, 1), (3, 2), (6, 1), (7, 2), (13, 2),
+                        (1, 3), (1, 4), (2, 4), (3, 3),
+                    ] {
                         check(kernel, format, inputs, tokens, panels, fill, &mut noise);
                     }
                 }

@@ -71,7 +71,7 @@ pub trait Backend {
     /// Row `row` of the last run's wanted logits, `vocabulary` long.
     fn logits(&mut self, row: usize) -> &mut [f32];
 
-    /// Copies row `row` of a slot out; for tests of single operations.
+    /// Copies row `row` of a slot that keeps numbers out; for tests of single operations.
     fn read(&self, slot: Slot, row: usize, out: &mut [f32]);
 
     /// Hands the caches of positions below `positions` to `sink` in order, the same bytes on every backend of one kind.

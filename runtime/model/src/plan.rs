@@ -71,9 +71,11 @@ pub struct SlotPlace {
     pub width: usize,
     /// Rows.
     pub rows: usize,
+    /// Whether the numbers are kept: where nothing reads them, only their int8 form is.
+    pub plain: bool,
     /// `rows × width` f32.
     pub values: usize,
-    /// Whether the int8 form is kept as well: `codes`, `scales`, `sums` as [`inkstone_quant::ActRow`] has them.
+    /// Whether the int8 form is kept: `codes`, `scales`, `sums` as [`inkstone_quant::ActRow`] has them.
     pub rounded: bool,
     /// `rows × 32·groups` i8.
     pub codes: usize,
@@ -179,12 +181,8 @@ impl Plan {
                 // Logits come last, so that what is before them is the activations' share.
                 debug_assert_eq!(slot + 1, SLOTS);
             }
-            *place = SlotPlace::at(
-                &mut end,
-                rows as usize,
-                needs.width[slot],
-                needs.rounded[slot],
-            )?;
+            let forms = (needs.plain[slot], needs.rounded[slot]);
+            *place = SlotPlace::at(&mut end, rows as usize, needs.width[slot], forms)?;
         }
         let logits = end - slots[Slot::Logits as usize].values;
         let scratch = end;
@@ -192,7 +190,7 @@ impl Plan {
         let scratch_each = needs
             .inputs
             .checked_mul(32)?
-            .max(64 * 1024 + 256 * needs.head_width)
+            .max(64 * 1024 + 1024 * needs.head_width)
             .next_multiple_of(64);
         end = end.checked_add(scratch_each.checked_mul(config.threads as usize)?)?;
         let kv = end;
@@ -454,6 +452,7 @@ fn cache(config: &Config, layer: &LayerSpec, start: usize) -> Option<Cache> {
 /// The largest of everything, over all layers.
 struct Needs {
     width: [usize; SLOTS],
+    plain: [bool; SLOTS],
     rounded: [bool; SLOTS],
     inputs: usize,
     head_width: usize,
@@ -464,10 +463,14 @@ impl Needs {
         let (spec, shared) = (model.spec(), model.weights());
         let mut n = Needs {
             width: [0; SLOTS],
+            plain: [true; SLOTS],
             rounded: [false; SLOTS],
             inputs: 0,
             head_width: 0,
         };
+        // Only matrices read these.
+        n.plain[Slot::Normed as usize] = false;
+        n.plain[Slot::Hidden as usize] = false;
         n.slot(Slot::Residual, spec.width);
         n.slot(Slot::Normed, spec.width);
         n.slot(Slot::Logits, spec.vocabulary);
@@ -506,13 +509,20 @@ impl Needs {
     }
 
     fn feeds(&mut self, slot: Slot, matrix: &Matrix, rounding: bool) {
-        self.rounded[slot as usize] |= rounding && matrix.format.is_integer();
+        let rounded = rounding && matrix.format.is_integer();
+        self.rounded[slot as usize] |= rounded;
+        self.plain[slot as usize] |= !rounded;
         self.inputs = self.inputs.max(matrix.inputs.next_multiple_of(256));
     }
 }
 
 impl SlotPlace {
-    fn at(end: &mut usize, rows: usize, width: usize, rounded: bool) -> Option<SlotPlace> {
+    fn at(
+        end: &mut usize,
+        rows: usize,
+        width: usize,
+        (plain, rounded): (bool, bool),
+    ) -> Option<SlotPlace> {
         let mut take = |elements: usize, bytes: usize| {
             let start = *end;
             let size = rows
@@ -522,12 +532,13 @@ impl SlotPlace {
             *end = start.checked_add(size)?;
             Some(start)
         };
-        let values = take(width, 4)?;
+        let values = take(if plain { width } else { 0 }, 4)?;
         let n = if rounded { groups(width) } else { 0 };
         let (codes, scales, sums) = (take(n * 32, 1)?, take(n, 4)?, take(n * 2, 4)?);
         Some(SlotPlace {
             width,
             rows,
+            plain,
             values,
             rounded,
             codes,

@@ -158,10 +158,14 @@ pub fn fold(mut lanes: [f32; LANES]) -> f32 {
 #[inline(always)]
 pub fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
-    for chunk in x.chunks(LANES) {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for chunk in whole {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
             *lane += f(v);
         }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane += f(v);
     }
     fold(lanes)
 }

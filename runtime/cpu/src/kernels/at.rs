@@ -45,23 +45,43 @@ impl<const P: usize, const T: usize> At<P, T> {
     /// Not beyond the last tile.
     #[inline(always)]
     pub(super) unsafe fn sums(&self) -> [[i32; T]; 2] {
-        // SAFETY: the caller's promise: a row has two sums for each tile.
-        let low = self.sums.map(|sums| unsafe { *sums });
-        // SAFETY: as above.
-        let high = self.sums.map(|sums| unsafe { *sums.add(1) });
-        [low, high]
+        // Closures would not be inlined into functions of other instruction sets, here and below.
+        let mut sums = [[0; T]; 2];
+        for t in 0..T {
+            // SAFETY: the caller's promise: a row has two sums for each tile.
+            sums[0][t] = unsafe { *self.sums[t] };
+            // SAFETY: as above.
+            sums[1][t] = unsafe { *self.sums[t].add(1) };
+        }
+        sums
     }
 
     /// On to the next tile: `bytes` of codes and `groups` of scales further.
     #[inline(always)]
     pub(super) fn step(&mut self, bytes: usize, groups: usize) {
-        self.tiles = self.tiles.map(|p| p.wrapping_add(bytes));
-        self.scales = self.scales.map(|p| p.wrapping_add(groups * PANEL));
-        self.minima = self
-            .minima
-            .map(|m| m.map(|p| p.wrapping_add(groups * PANEL)));
-        self.codes = self.codes.map(|p| p.wrapping_add(GROUP));
-        self.scales_a = self.scales_a.map(|p| p.wrapping_add(1));
-        self.sums = self.sums.map(|p| p.wrapping_add(2));
+        for p in 0..P {
+            self.tiles[p] = self.tiles[p].wrapping_add(bytes);
+            self.scales[p] = self.scales[p].wrapping_add(groups * PANEL);
+        }
+        if let Some(minima) = &mut self.minima {
+            for minima in minima {
+                *minima = minima.wrapping_add(groups * PANEL);
+            }
+        }
+        for t in 0..T {
+            self.codes[t] = self.codes[t].wrapping_add(GROUP);
+            self.scales_a[t] = self.scales_a[t].wrapping_add(1);
+            self.sums[t] = self.sums[t].wrapping_add(2);
+        }
     }
+}
+
+/// Sums of whole groups.
+#[inline(always)]
+pub(super) fn both<const T: usize>(low: &[i32; T], high: &[i32; T]) -> [i32; T] {
+    let mut sums = *low;
+    for t in 0..T {
+        sums[t] += high[t];
+    }
+    sums
 }

@@ -8,8 +8,8 @@ use core::arch::x86_64::*;
 
 use inkstone_quant::{Codes, GROUP, PANEL};
 
-use super::at::At;
-use super::{Job, Kernel, ROWS};
+use super::at::{At, both};
+use super::{Job, Kernel, Products};
 use crate::isa::Isa;
 
 /// Four inputs of rows 0 to 7 and 8 to 15.
@@ -70,11 +70,11 @@ struct Sums {
 /// # Safety
 /// The processor has the instructions, and the job fits the kernel.
 #[target_feature(enable = "avx2")]
-unsafe fn run<C: Unpack, const HALVES: bool>(job: &Job<'_>, out: &mut [[f32; ROWS]]) {
+unsafe fn run<C: Unpack, const HALVES: bool>(job: &Job<'_>, out: &mut [Products]) {
     for panel in 0..job.panels.len() {
         let mut first = 0;
         while first < job.rows.count {
-            let out = &mut out[first..];
+            let out = &mut out[first * job.panels.len()..];
             first += match job.rows.count - first {
                 // SAFETY: the caller's promise; as many rows are left.
                 4.. => unsafe { tokens::<C, 4, HALVES>(job, panel, first, out) },
@@ -96,7 +96,7 @@ unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
     job: &Job<'_>,
     panel: usize,
     first: usize,
-    out: &mut [[f32; ROWS]],
+    out: &mut [Products],
 ) -> usize {
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
     let panels = [job.panels[panel]];
@@ -122,7 +122,7 @@ unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
             // SAFETY: scales of two groups lie behind each pointer.
             unsafe { fold(&mut acc, &sums, &at, 1, &high_sums) };
         } else {
-            let both = core::array::from_fn(|t| low_sums[t] + high_sums[t]);
+            let both = both(&low_sums, &high_sums);
             let mut sums = start::<C, T>(&both);
             // SAFETY: a tile and a group of codes lie behind each pointer.
             unsafe { low::<C, T>(&mut sums, at.tiles[0], &at.codes) };
@@ -136,8 +136,8 @@ unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
             if HALVES { 2 } else { 1 },
         );
     }
-    for (out, acc) in out.iter_mut().zip(acc) {
-        let (halves, _) = out[panel * PANEL..][..PANEL].as_chunks_mut::<8>();
+    for (out, acc) in out.chunks_exact_mut(job.panels.len()).zip(acc) {
+        let (halves, _) = out[panel].as_chunks_mut::<8>();
         for (to, acc) in halves.iter_mut().zip(acc) {
             // SAFETY: `to` is eight floats.
             unsafe { _mm256_storeu_ps(to.as_mut_ptr(), acc) };

@@ -7,8 +7,8 @@ use core::arch::x86_64::*;
 
 use inkstone_quant::{Codes, GROUP, PANEL};
 
-use super::at::At;
-use super::{Job, Kernel, ROWS};
+use super::at::{At, both};
+use super::{Job, Kernel, Products};
 use crate::isa::Isa;
 
 /// How tiles of some codes are unpacked.
@@ -48,12 +48,16 @@ pub(super) unsafe fn load(bytes: *const u8) -> __m512i {
 /// # Safety
 /// The processor has the instructions, and the job fits the kernel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn run<C: Unpack, const HALVES: bool>(job: &Job<'_>, out: &mut [[f32; ROWS]]) {
+unsafe fn run<C: Unpack, const HALVES: bool>(job: &Job<'_>, out: &mut [Products]) {
     match job.panels.len() {
         // SAFETY: the caller's promise; there is one panel.
         1 => unsafe { rows::<C, 1, HALVES>(job, out) },
         // SAFETY: the caller's promise; there are two panels.
-        _ => unsafe { rows::<C, 2, HALVES>(job, out) },
+        2 => unsafe { rows::<C, 2, HALVES>(job, out) },
+        // SAFETY: the caller's promise; there are three panels.
+        3 => unsafe { rows::<C, 3, HALVES>(job, out) },
+        // SAFETY: the caller's promise; there are four panels.
+        _ => unsafe { rows::<C, 4, HALVES>(job, out) },
     }
 }
 
@@ -62,16 +66,16 @@ unsafe fn run<C: Unpack, const HALVES: bool>(job: &Job<'_>, out: &mut [[f32; ROW
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn rows<C: Unpack, const P: usize, const HALVES: bool>(
     job: &Job<'_>,
-    out: &mut [[f32; ROWS]],
+    out: &mut [Products],
 ) {
     let mut first = 0;
     while first < job.rows.count {
-        let out = &mut out[first..];
+        let out = &mut out[first * P..];
         first += match job.rows.count - first {
             // SAFETY: the caller's promise; as many rows are left.
-            6.. => unsafe { tokens::<C, P, 6, HALVES>(job, first, out) },
+            6.. if P <= 2 => unsafe { tokens::<C, P, 6, HALVES>(job, first, out) },
             // SAFETY: the caller's promise; as many rows are left.
-            4.. => unsafe { tokens::<C, P, 4, HALVES>(job, first, out) },
+            4.. if P <= 2 => unsafe { tokens::<C, P, 4, HALVES>(job, first, out) },
             // SAFETY: the caller's promise; as many rows are left.
             2.. => unsafe { tokens::<C, P, 2, HALVES>(job, first, out) },
             // SAFETY: the caller's promise; as many rows are left.
@@ -88,7 +92,7 @@ unsafe fn rows<C: Unpack, const P: usize, const HALVES: bool>(
 unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
     job: &Job<'_>,
     first: usize,
-    out: &mut [[f32; ROWS]],
+    out: &mut [Products],
 ) -> usize {
     let mut acc = [[_mm512_setzero_ps(); P]; T];
     let mut at = At::<P, T>::new(job, first);
@@ -107,7 +111,7 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
             // SAFETY: scales of two groups lie behind each pointer.
             unsafe { fold(&mut acc, &sums, &at, 1, &high_sums) };
         } else {
-            let both = core::array::from_fn(|t| low_sums[t] + high_sums[t]);
+            let both = both(&low_sums, &high_sums);
             let mut sums = start::<C, P, T>(&both);
             // SAFETY: a tile and a group of codes lie behind each pointer.
             unsafe { low::<C, P, T>(&mut sums, &at.tiles, &at.codes) };
@@ -121,11 +125,9 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
             if HALVES { 2 } else { 1 },
         );
     }
-    for (out, acc) in out.iter_mut().zip(acc) {
-        for (to, acc) in out.as_chunks_mut::<PANEL>().0.iter_mut().zip(acc) {
-            // SAFETY: `to` is sixteen floats.
-            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), acc) };
-        }
+    for (to, acc) in out.iter_mut().zip(acc.as_flattened()) {
+        // SAFETY: `to` is sixteen floats.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), *acc) };
     }
     T
 }

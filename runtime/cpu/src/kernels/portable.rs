@@ -2,7 +2,7 @@
 
 use inkstone_quant::{Codes, GROUP, PANEL};
 
-use super::{Job, Kernel, ROWS};
+use super::{Job, Kernel, Products};
 use crate::isa::Isa;
 
 /// Lanes of a tile's quad: sixteen rows of four inputs.
@@ -56,14 +56,15 @@ pub(super) fn unpack_any(codes: &Codes, tile: &[u8], to: &mut Levels) {
 const TOKENS: usize = 8;
 
 /// `PARTS` weight scales serve a tile.
-fn run<C: Unpack, const PARTS: usize>(job: &Job<'_>, out: &mut [[f32; ROWS]]) {
+fn run<C: Unpack, const PARTS: usize>(job: &Job<'_>, out: &mut [Products]) {
+    let panels = job.panels.len();
+    out[..job.rows.count * panels].fill([0.0; PANEL]);
     for first in (0..job.rows.count).step_by(TOKENS) {
         let end = job.rows.count.min(first + TOKENS);
-        for panel in 0..job.panels.len() {
-            let rows = |row: &mut [f32; ROWS]| row[panel * PANEL..][..PANEL].fill(0.0);
-            out[first..end].iter_mut().for_each(rows);
+        for panel in 0..panels {
             for tile in 0..job.tiles {
-                add_tile::<C, PARTS>(job, panel, tile, first, &mut out[first..end]);
+                let out = &mut out[first * panels..end * panels];
+                add_tile::<C, PARTS>(job, panel, tile, first, out);
             }
         }
     }
@@ -75,17 +76,17 @@ fn add_tile<C: Unpack, const PARTS: usize>(
     panel: usize,
     tile: usize,
     first: usize,
-    out: &mut [[f32; ROWS]],
+    out: &mut [Products],
 ) {
     let p = &job.panels[panel];
     let bytes = const { C::CODES.tile_bytes(PANEL) };
     let mut levels = [[0; QUAD]; QUADS];
     C::unpack(&p.tiles[tile * bytes..][..bytes], &mut levels);
-    for (t, out) in out.iter_mut().enumerate() {
+    for (t, out) in out.chunks_exact_mut(job.panels.len()).enumerate() {
         let cell = (first + t) * job.rows.groups + tile;
         let (codes, _) = job.rows.codes[cell * GROUP..][..GROUP].as_chunks::<4>();
         let s_a = job.rows.scales[cell];
-        let out = &mut out[panel * PANEL..][..PANEL];
+        let out = &mut out[panel];
         for part in 0..PARTS {
             let quads = QUADS / PARTS;
             let span = part * quads..(part + 1) * quads;

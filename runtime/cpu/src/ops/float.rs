@@ -5,7 +5,8 @@ use inkstone_quant::{Encoding, Float, GROUP, PANEL};
 
 use crate::arena::cut;
 use crate::isa::Ready;
-use crate::kernels::{self, ROWS};
+use super::linear::ROWS;
+use crate::kernels::{self, Panel};
 use crate::scales::Groups;
 use crate::simd::{self, LANES, Simd, Task};
 
@@ -18,60 +19,38 @@ pub(super) fn tile<'a>(scratch: &mut &'a mut [f32]) -> &'a mut Tile {
     rows.first_chunk_mut().expect("32 rows were cut")
 }
 
-/// A panel of a block.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) matrix: &'a Matrix,
-    /// Its bytes.
-    pub(super) panel: &'a [u8],
-    /// Its decoded scales, where it has any.
-    pub(super) scales: &'a Groups,
-    /// Its decoded minima, where it has any.
-    pub(super) minima: Option<&'a Groups>,
-    /// Its number within the block.
-    pub(super) place: usize,
-}
-
-/// Decodes tile `index` of a panel.
-pub(super) fn decode(isa: Ready, source: Source<'_>, index: usize, to: &mut Tile) {
-    let Source {
-        matrix: m,
-        panel,
-        scales,
-        minima,
-        place,
-    } = source;
+/// Decodes tile `index` of panel `place` of a block.
+pub(super) fn decode(
+    isa: Ready,
+    m: &Matrix,
+    panel: &Panel<'_>,
+    index: usize,
+    place: usize,
+    to: &mut Tile,
+) {
     match &m.format.encoding {
         Encoding::Float(float) => {
             let inputs = GROUP.min(m.inputs - index * GROUP);
-            let bytes = &panel[index * GROUP * PANEL * float.bytes()..];
-            simd::run(
-                isa,
-                Plain {
-                    float: *float,
-                    bytes,
-                    place,
-                    to: &mut to[..inputs],
-                },
-            );
+            let task = Plain {
+                float: *float,
+                bytes: &panel.tiles[index * GROUP * PANEL * float.bytes()..],
+                place,
+                to: &mut to[..inputs],
+            };
+            simd::run(isa, task);
         }
         Encoding::Blocks(codes, codec) => {
-            let skip = m.format.scale_bytes(m.inputs, PANEL);
             let bytes = codes.tile_bytes(PANEL);
-            let levels = kernels::levels(codes, &panel[skip + index * bytes..][..bytes]);
-            let first = index * GROUP / codec.group;
-            let scales = &scales[first..][..GROUP / codec.group];
-            let minima = minima.map(|m| &m[first..][..scales.len()]);
-            simd::run(
-                isa,
-                Scaled {
-                    levels: &levels,
-                    scales,
-                    minima,
-                    place,
-                    to,
-                },
-            );
+            let levels = kernels::levels(codes, &panel.tiles[index * bytes..][..bytes]);
+            let (first, groups) = (index * GROUP / codec.group, GROUP / codec.group);
+            let task = Scaled {
+                levels: &levels,
+                scales: &panel.scales[first..][..groups],
+                minima: panel.minima.map(|m| &m[first..][..groups]),
+                place,
+                to,
+            };
+            simd::run(isa, task);
         }
     }
 }

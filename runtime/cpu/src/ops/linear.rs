@@ -1,40 +1,52 @@
 //! Matrices over the rows of a slot. Workers share out blocks of 32 output rows.
+//!
+//! Few rows of activations: the weights' way from memory is what takes time, so that a worker reads its share in a few
+//! long streams. Many rows: a block is multiplied with all of them while it lies in the cache.
 #![allow(unsafe_code)]
 
-use inkstone_model::op::{Epilogue, Linear, Part};
-use inkstone_model::{Activation, Activations, Slot};
-use inkstone_quant::activation::groups;
-use inkstone_quant::{Encoding, GROUP, PANEL, math};
+use core::ops::Range;
 
-use super::{Run, float, norm, round};
+use inkstone_model::op::{Epilogue, Linear, Part};
+use inkstone_model::Activations;
+use inkstone_quant::activation::groups;
+use inkstone_quant::{Encoding, GROUP, PANEL};
+
+use super::finish::Finish;
+use super::{Run, float};
 use crate::arena::{cut, share};
-use crate::kernels::{Job, Kernel, PANELS, Panel, ROWS, Rows};
+use crate::kernels::{Job, Kernel, PANELS, Panel, Products, Rows};
 use crate::scales;
-use crate::simd::{self, Simd, Task};
+use crate::simd;
 use crate::team::Worker;
 
-/// Products of a block with some rows.
-type Products = [[f32; ROWS]];
+/// Panels of a block.
+const PAIR: usize = 2;
 
-/// Rows of activations that a block is multiplied with at once, at most.
-const TOKENS: usize = 128;
+/// Output rows of a block: one group of rounded activations of what comes next.
+pub(super) const ROWS: usize = PAIR * PANEL;
 
-/// Numbers of scratch that are needed: scales of a block of each part, a tile, products of one row.
+/// Rows of activations that a block is multiplied with at once, at most: their products stay in the first cache.
+const TOKENS: usize = 48;
+
+/// Rows of activations up to which weights are streamed.
+const FEW: usize = 2;
+
+/// Numbers of scratch that are needed: scales of all panels that are multiplied at once, a tile of plain weights, and
+/// products of a row with two blocks.
 pub(super) fn scratch(op: &Linear) -> usize {
-    let scales = |part: &Part| match &part.weight.format.encoding {
+    let scales = op.parts().map(scale_numbers).max().unwrap_or(0);
+    scales * PANELS + GROUP * ROWS + 2 * ROWS
+}
+
+/// Scales and minima of a panel.
+fn scale_numbers(part: &Part) -> usize {
+    match &part.weight.format.encoding {
         Encoding::Float(_) => 0,
         Encoding::Blocks(_, codec) => {
             let groups = part.weight.inputs.div_ceil(GROUP) * (GROUP / codec.group);
-            groups * PANEL * PANELS * (1 + usize::from(codec.minimum))
+            groups * PANEL * (1 + usize::from(codec.minimum))
         }
-    };
-    let scales = op.parts().map(scales);
-    let scales = if is_gate(op) {
-        scales.sum()
-    } else {
-        scales.max().unwrap_or(0)
-    };
-    scales + GROUP * ROWS + 2 * ROWS
+    }
 }
 
 pub(super) fn run(cx: &Run<'_>, op: &Linear, worker: &Worker<'_>) {
@@ -42,310 +54,242 @@ pub(super) fn run(cx: &Run<'_>, op: &Linear, worker: &Worker<'_>) {
     if rows == 0 {
         return;
     }
-    let kernels = op.parts.map(|part| part.and_then(|part| kernel(cx, &part)));
     // SAFETY: once in this operation.
     let scratch = unsafe { cx.scratch(worker.index) };
-    for unit in share(units(op), worker.index, worker.count) {
-        let (index, block) = locate(op, unit);
-        let part = |index: usize| op.parts[index].as_ref().map(|p| (p, kernels[index]));
-        let gate = if is_gate(op) { part(1) } else { None };
-        let first = part(index).expect("a block was located in it");
-        block_of(cx, op, rows, block, [Some(first), gate], &mut *scratch);
+    let gate = matches!(op.epilogue, Epilogue::Gate(_));
+    let parts = || op.parts().take(if gate { 1 } else { 3 });
+    let own = share(parts().map(blocks).sum(), worker.index, worker.count);
+    let mut start = 0;
+    for part in parts() {
+        let end = start + blocks(part);
+        let of_part = own.start.clamp(start, end) - start..own.end.clamp(start, end) - start;
+        let up = op.parts[1].as_ref().filter(|_| gate);
+        let task = Share {
+            cx,
+            op,
+            rows,
+            sources: [Some(Source::new(cx, part)), up.map(|up| Source::new(cx, up))],
+        };
+        if rows <= FEW && task.sources().all(|source| source.kernel.is_some()) {
+            task.stream(of_part, scratch);
+        } else {
+            of_part.for_each(|block| task.multiply(block, scratch));
+        }
+        start = end;
     }
-}
-
-/// The kernel for a part's format; none where plain numbers are multiplied.
-fn kernel(cx: &Run<'_>, part: &Part) -> Option<&'static Kernel> {
-    match cx.plan.config.activations {
-        Activations::Int8 => Kernel::find(part.weight.format, cx.isa.isa()),
-        Activations::F32 => None,
-    }
-}
-
-fn is_gate(op: &Linear) -> bool {
-    matches!(op.epilogue, Epilogue::Gate(_))
 }
 
 fn blocks(part: &Part) -> usize {
     part.weight.rows.div_ceil(ROWS)
 }
 
-/// Blocks of all parts; gate and up count as one.
-fn units(op: &Linear) -> usize {
-    if is_gate(op) {
-        op.parts().take(1).map(blocks).sum()
-    } else {
-        op.parts().map(blocks).sum()
-    }
-}
-
-/// Part and block of a unit.
-fn locate(op: &Linear, mut unit: usize) -> (usize, usize) {
-    for (index, part) in op.parts.iter().enumerate() {
-        let n = part.as_ref().map_or(0, blocks);
-        if unit < n {
-            return (index, unit);
-        }
-        unit -= n;
-    }
-    unreachable!("units are counted from the same parts")
-}
-
-/// A part and the kernel of its format.
-type Source<'a> = (&'a Part, Option<&'static Kernel>);
-
-/// One block of output rows for all rows of activations.
-fn block_of<'a>(
-    cx: &Run<'a>,
-    op: &'a Linear,
-    rows: usize,
-    block: usize,
-    sources: [Option<Source<'a>>; 2],
-    mut scratch: &'a mut [f32],
-) {
-    let sources = sources.map(|s| s.map(|source| Block::new(cx, source, block, &mut scratch)));
-    let [Some(first), second] = &sources else {
-        unreachable!("a block has a part")
-    };
-    let tile = float::tile(&mut scratch);
-    let (products, _) = scratch.as_chunks_mut::<ROWS>();
-    let (y, other) = products.split_at_mut(products.len() / 2);
-    let at_once = y.len().min(TOKENS);
-    for start in (0..rows).step_by(at_once) {
-        let n = at_once.min(rows - start);
-        let y = &mut y[..n];
-        first.multiply(cx, op.from, start, tile, y);
-        if let (Some(second), Epilogue::Gate(activation)) = (second, op.epilogue) {
-            let up = &mut other[..n];
-            second.multiply(cx, op.from, start, tile, up);
-            simd::run(
-                cx.isa,
-                Gate {
-                    y: y.as_flattened_mut(),
-                    up: up.as_flattened(),
-                    activation,
-                },
-            );
-        }
-        if let Epilogue::Logits { scale, cap } = op.epilogue {
-            simd::run(
-                cx.isa,
-                Logits {
-                    y: y.as_flattened_mut(),
-                    scale,
-                    cap,
-                },
-            );
-        }
-        for (t, y) in y.iter().enumerate() {
-            first.store(cx, op, start + t, y);
-        }
-    }
-}
-
-/// Two panels of a matrix, ready to be multiplied.
-struct Block<'a> {
+/// A part and the kernel of its format; none where plain numbers are multiplied.
+#[derive(Clone, Copy)]
+struct Source<'a> {
     part: &'a Part,
     kernel: Option<&'static Kernel>,
-    /// Its first output row.
-    first: usize,
-    /// One or two panels' bytes.
-    panels: [Option<&'a [u8]>; PANELS],
-    scales: [&'a scales::Groups; PANELS],
-    minima: [Option<&'a scales::Groups>; PANELS],
-    bias: [f32; ROWS],
 }
 
-impl<'a> Block<'a> {
-    fn new(
-        cx: &Run<'a>,
-        (part, kernel): Source<'a>,
-        block: usize,
-        scratch: &mut &'a mut [f32],
-    ) -> Block<'a> {
-        let m = &part.weight;
-        let first = block * ROWS;
-        let panel = |i: usize| {
-            let index = block * PANELS + i;
-            (index < m.panels()).then(|| m.panel(cx.file, index))
-        };
-        let mut made = Block {
-            part,
-            kernel,
-            first,
-            panels: [panel(0), panel(1)],
-            scales: [&[]; PANELS],
-            minima: [None; PANELS],
-            bias: [0.0; ROWS],
-        };
-        made.decode(cx, scratch);
-        if let Some(bias) = &part.bias {
-            let bias = &norm::vector(cx.file, bias)[first..];
-            made.bias
-                .iter_mut()
-                .zip(bias)
-                .for_each(|(to, b)| *to = f32::from_le_bytes(*b));
-        }
-        made
+/// What a worker does of a part; gate and up are done together.
+struct Share<'a> {
+    cx: &'a Run<'a>,
+    op: &'a Linear,
+    /// Rows of activations.
+    rows: usize,
+    sources: [Option<Source<'a>>; 2],
+}
+
+/// Products of a few rows of activations with a block.
+type Few = [[f32; ROWS]; FEW];
+
+impl<'a> Share<'a> {
+    fn sources(&self) -> impl Iterator<Item = Source<'a>> {
+        self.sources.into_iter().flatten()
     }
 
-    /// Decodes the panels' scales, where there are any.
-    fn decode(&mut self, cx: &Run<'_>, scratch: &mut &'a mut [f32]) {
-        let m = &self.part.weight;
-        let Encoding::Blocks(_, codec) = &m.format.encoding else {
-            return;
-        };
-        let n = m.inputs.div_ceil(GROUP) * (GROUP / codec.group);
-        let mut take = |n: usize| cut(scratch, n * PANEL).as_chunks_mut::<PANEL>().0;
-        for (i, panel) in self.panels.iter().enumerate() {
-            let Some(panel) = panel else { continue };
-            let scales = take(n);
-            let minima = take(if codec.minimum { n } else { 0 });
-            scales::decode(cx.isa, codec, panel, m.inputs, scales, minima);
-            self.scales[i] = scales;
-            self.minima[i] = codec.minimum.then_some(minima);
+    /// Blocks from as many stretches of the range as are streamed side by side advance together, so that each stretch
+    /// is read as it lies in memory.
+    fn stream(&self, blocks: Range<usize>, scratch: &mut [f32]) {
+        let sources = self.sources().count();
+        let length = blocks.len().div_ceil(PANELS / sources);
+        for step in 0..length {
+            let stretches = || (blocks.start + step..blocks.end).step_by(length);
+            let mut products = [[[0.0; ROWS]; FEW]; PANELS];
+            for half in 0..PAIR {
+                let mut lanes = self.sources().flat_map(|s| stretches().map(move |b| (s, b)));
+                self.multiply_few(half, &mut lanes, &mut products, scratch);
+            }
+            let (first, up) = products.split_at(stretches().count());
+            for (i, block) in stretches().enumerate() {
+                let up = (sources == 2).then(|| &up[i][..self.rows]);
+                self.finish(block, 0, &first[i][..self.rows], up);
+            }
         }
     }
 
-    /// Products with rows `start ..` of a slot, one for each of `y`, bias added.
-    fn multiply(
+    /// Panel `half` of each block, all that have one kernel at once.
+    fn multiply_few(
         &self,
-        cx: &Run<'_>,
-        from: Slot,
-        start: usize,
-        tile: &mut float::Tile,
-        y: &mut Products,
+        half: usize,
+        lanes: &mut dyn Iterator<Item = (Source<'a>, usize)>,
+        products: &mut [Few; PANELS],
+        scratch: &mut [f32],
     ) {
-        match self.kernel {
-            Some(kernel) => self.multiply_codes(cx, kernel, from, start, y),
-            None => {
-                let (width, m) = (cx.plan.slot(from).width, &self.part.weight);
-                // SAFETY: `from` was written before the last barrier, and this operation does not write it.
-                let x = unsafe { cx.read(from, start, 0, y.len() * width) };
-                let decode = |tile: usize, to: &mut float::Tile| {
-                    for (place, panel) in self.panels.iter().enumerate() {
-                        let Some(panel) = panel else { continue };
-                        let source = float::Source {
-                            matrix: m,
-                            panel,
-                            scales: self.scales[place],
-                            minima: self.minima[place],
-                            place,
-                        };
-                        float::decode(cx.isa, source, tile, to);
-                    }
-                };
-                float::multiply(cx.isa, m.inputs, x, width, tile, decode, y);
-            }
+        let mut scratch = &mut scratch[..];
+        let mut panels = [Panel::default(); PANELS];
+        let mut kernels = [None; PANELS];
+        let mut count = 0;
+        for (source, block) in lanes {
+            panels[count] = source.panel(self.cx, block, half, &mut scratch);
+            kernels[count] = source.kernel;
+            count += 1;
         }
-        if self.part.bias.is_some() {
-            for y in y {
-                y.iter_mut()
-                    .zip(&self.bias)
-                    .for_each(|(y, bias)| *y += bias);
+        let mut first = 0;
+        let same = |a: &Option<&Kernel>, b: &Option<&Kernel>| match (a, b) {
+            (Some(a), Some(b)) => core::ptr::eq(*a, *b),
+            _ => false,
+        };
+        for run in kernels[..count].chunk_by(same) {
+            let Some(kernel) = run[0] else { return };
+            let mut out = [[0.0; PANEL]; PANELS * FEW];
+            let panels = &panels[first..][..run.len()];
+            self.multiply_codes(kernel, panels, 0..self.rows, &mut out);
+            for (t, out) in out.chunks_exact(run.len()).take(self.rows).enumerate() {
+                for (to, out) in products[first..].iter_mut().zip(out) {
+                    to[t].as_chunks_mut::<PANEL>().0[half] = *out;
+                }
             }
+            first += run.len();
         }
     }
 
+    /// A block with all rows of activations.
+    fn multiply(&self, block: usize, scratch: &mut [f32]) {
+        let mut scratch = &mut scratch[..];
+        let blocks = self.sources.map(|source| {
+            source.map(|source| {
+                let panel = |half| source.panel(self.cx, block, half, &mut scratch);
+                (source, [0, 1].map(panel))
+            })
+        });
+        let tile = float::tile(&mut scratch);
+        let (products, _) = scratch.as_chunks_mut::<ROWS>();
+        let (y, up) = products.split_at_mut(products.len() / 2);
+        let at_once = y.len().min(TOKENS);
+        for start in (0..self.rows).step_by(at_once) {
+            let n = at_once.min(self.rows - start);
+            for (source, y) in blocks.iter().zip([&mut *y, &mut *up]) {
+                let Some((source, panels)) = source else { continue };
+                match source.kernel {
+                    Some(kernel) => {
+                        let out = y[..n].as_flattened_mut().as_chunks_mut().0;
+                        self.multiply_codes(kernel, panels, start..start + n, out);
+                    }
+                    None => self.multiply_floats(source, panels, start, tile, &mut y[..n]),
+                }
+            }
+            self.finish(block, start, &y[..n], blocks[1].is_some().then_some(&up[..n]));
+        }
+    }
+
+    /// Products of panels with the codes of some rows of activations, as [`Kernel::multiply`] gives them.
     fn multiply_codes(
         &self,
-        cx: &Run<'_>,
         kernel: &Kernel,
-        from: Slot,
-        start: usize,
-        y: &mut Products,
+        panels: &[Panel<'_>],
+        rows: Range<usize>,
+        out: &mut [Products],
     ) {
-        let (m, place) = (&self.part.weight, cx.plan.slot(from));
-        let skip = m.format.scale_bytes(m.inputs, PANEL);
-        let panel = |i: usize| Panel {
-            tiles: self.panels[i].map_or(&[], |bytes| &bytes[skip..]),
-            scales: self.scales[i],
-            minima: self.minima[i],
-        };
-        let (panels, width) = ([panel(0), panel(1)], groups(place.width));
-        let (count, at) = (y.len(), start * width);
+        let (cx, place) = (self.cx, self.cx.plan.slot(self.op.from));
+        let width = groups(place.width);
+        let (cell, cells) = (rows.start * width, rows.len() * width);
         // SAFETY: `from` was written before the last barrier, and this operation does not write it.
-        let codes = unsafe {
-            cx.arena
-                .read(place.codes + at * GROUP, count * width * GROUP)
-        };
+        let codes = unsafe { cx.arena.read(place.codes + cell * GROUP, cells * GROUP) };
         // SAFETY: as above.
-        let scales = unsafe {
-            cx.arena
-                .read(place.scales + at * size_of::<f32>(), count * width)
-        };
+        let scales = unsafe { cx.arena.read(place.scales + cell * size_of::<f32>(), cells) };
         // SAFETY: as above.
-        let sums = unsafe {
-            cx.arena
-                .read(place.sums + at * 2 * size_of::<i32>(), count * width * 2)
-        };
-        let there = self.panels.iter().flatten().count();
+        let sums = unsafe { cx.arena.read(place.sums + cell * 2 * size_of::<i32>(), cells * 2) };
         let rows = Rows {
-            count,
+            count: rows.len(),
             groups: width,
             codes,
             scales,
             sums,
         };
-        let job = Job {
-            panels: &panels[..there],
-            tiles: m.inputs.div_ceil(GROUP),
-            rows,
+        let tiles = self.sources().map(|s| s.part.weight.inputs.div_ceil(GROUP));
+        let tiles = tiles.max().unwrap_or(0);
+        kernel.multiply_on(cx.isa, &Job { panels, tiles, rows }, out);
+    }
+
+    /// Products of a block with the numbers of rows `start` on.
+    fn multiply_floats(
+        &self,
+        source: &Source<'_>,
+        panels: &[Panel<'_>; PAIR],
+        start: usize,
+        tile: &mut float::Tile,
+        y: &mut [[f32; ROWS]],
+    ) {
+        let (cx, m) = (self.cx, &source.part.weight);
+        let width = cx.plan.slot(self.op.from).width;
+        // SAFETY: `from` was written before the last barrier, and this operation does not write it.
+        let x = unsafe { cx.read(self.op.from, start, 0, y.len() * width) };
+        let decode = |index: usize, to: &mut float::Tile| {
+            for (place, panel) in panels.iter().enumerate() {
+                float::decode(cx.isa, m, panel, index, place, to);
+            }
         };
-        kernel.multiply_on(cx.isa, &job, y);
+        float::multiply(cx.isa, m.inputs, x, width, tile, decode, y);
     }
 
-    /// Puts the products of one row where they belong, rounded where the slot keeps codes.
-    fn store(&self, cx: &Run<'_>, op: &Linear, row: usize, y: &[f32; ROWS]) {
-        let n = (self.part.weight.rows - self.first).min(ROWS);
-        // SAFETY: blocks of output rows are shared out.
-        let to = unsafe { cx.write(self.part.to, row, self.first, n) };
-        if op.epilogue == Epilogue::Add {
-            to.iter_mut().zip(y).for_each(|(to, y)| *to += y);
-        } else {
-            to.copy_from_slice(&y[..n]);
-        }
-        // SAFETY: blocks of output rows are shared out, each of them one group of codes.
-        unsafe { round::row(cx, self.part.to, row, self.first, to) };
-    }
-}
-
-struct Gate<'a> {
-    y: &'a mut [f32],
-    up: &'a [f32],
-    activation: Activation,
-}
-
-impl Task for Gate<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let pairs = self.y.iter_mut().zip(self.up);
-        match self.activation {
-            Activation::Silu => pairs.for_each(|(y, up)| *y = math::silu(*y) * up),
-            Activation::GeluTanh => pairs.for_each(|(y, up)| *y = math::gelu_tanh(*y) * up),
-        }
+    /// Puts a block's products with rows `start` on where they belong.
+    fn finish(&self, block: usize, start: usize, y: &[[f32; ROWS]], up: Option<&[[f32; ROWS]]>) {
+        let [Some(source), _] = &self.sources else { return };
+        let task = Finish {
+            cx: self.cx,
+            part: source.part,
+            epilogue: self.op.epilogue,
+            first: block * ROWS,
+            start,
+            y,
+            up,
+        };
+        simd::run(self.cx.isa, task);
     }
 }
 
-struct Logits<'a> {
-    y: &'a mut [f32],
-    scale: f32,
-    cap: Option<f32>,
-}
+impl<'a> Source<'a> {
+    fn new(cx: &Run<'_>, part: &'a Part) -> Source<'a> {
+        let kernel = match cx.plan.config.activations {
+            Activations::Int8 => Kernel::find(part.weight.format, cx.isa.isa()),
+            Activations::F32 => None,
+        };
+        Source { part, kernel }
+    }
 
-impl Task for Logits<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Logits { y, scale, cap } = self;
-        match cap {
-            None => y.iter_mut().for_each(|y| *y *= scale),
-            Some(cap) => y
-                .iter_mut()
-                .for_each(|y| *y = cap * math::tanh(*y * scale / cap)),
+    /// Panel `half` of a block with its scales decoded. Where a matrix ends within a block, its last panel stands in for
+    /// the one that is missing.
+    fn panel<'b>(
+        &self,
+        cx: &Run<'b>,
+        block: usize,
+        half: usize,
+        scratch: &mut &'b mut [f32],
+    ) -> Panel<'b> {
+        let m = &self.part.weight;
+        let bytes = m.panel(cx.file, (block * PAIR + half).min(m.panels() - 1));
+        let Encoding::Blocks(_, codec) = &m.format.encoding else {
+            return Panel { tiles: bytes, ..Panel::default() };
+        };
+        let n = m.inputs.div_ceil(GROUP) * (GROUP / codec.group);
+        let mut take = |n: usize| cut(scratch, n * PANEL).as_chunks_mut::<PANEL>().0;
+        let scales = take(n);
+        let minima = take(if codec.minimum { n } else { 0 });
+        scales::decode(cx.isa, codec, bytes, m.inputs, scales, minima);
+        Panel {
+            tiles: &bytes[m.format.scale_bytes(m.inputs, PANEL)..],
+            scales,
+            minima: codec.minimum.then_some(minima),
         }
     }
 }

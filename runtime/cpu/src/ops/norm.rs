@@ -3,9 +3,10 @@
 
 use inkstone_model::Matrix;
 use inkstone_model::op::{Norm, Rows, Then};
-use inkstone_quant::math;
+use inkstone_quant::{GROUP, math};
 
-use super::{Run, round};
+use super::Run;
+use super::round::Codes;
 use crate::arena::share;
 use crate::simd::{self, Simd, Task};
 use crate::team::Worker;
@@ -20,20 +21,24 @@ pub(super) fn run(cx: &Run<'_>, op: &Norm, worker: &Worker<'_>) {
         };
         // SAFETY: `from` was written before the last barrier, and this operation does not write it.
         let from = unsafe { cx.read(op.from, source, 0, gain.len()) };
+        let place = cx.plan.slot(op.to);
+        let to = if place.plain {
+            // SAFETY: rows are shared out.
+            unsafe { cx.write(op.to, row, 0, gain.len()) }
+        } else {
+            &mut []
+        };
         // SAFETY: rows are shared out.
-        let to = unsafe { cx.write(op.to, row, 0, gain.len()) };
-        simd::run(
-            cx.isa,
-            NormRow {
-                from,
-                gain,
-                eps: op.eps,
-                then: op.then,
-                to,
-            },
-        );
-        // SAFETY: rows are shared out.
-        unsafe { round::row(cx, op.to, row, 0, to) };
+        let codes = unsafe { Codes::new(cx, op.to, row, 0, gain.len()) };
+        let task = NormRow {
+            from,
+            gain,
+            eps: op.eps,
+            then: op.then,
+            to,
+            codes,
+        };
+        simd::run(cx.isa, task);
     }
 }
 
@@ -47,7 +52,9 @@ struct NormRow<'a> {
     gain: &'a [[u8; 4]],
     eps: f32,
     then: Then,
+    /// Empty where the slot keeps no numbers.
     to: &'a mut [f32],
+    codes: Option<Codes<'a>>,
 }
 
 impl Task for NormRow<'_> {
@@ -56,15 +63,52 @@ impl Task for NormRow<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let factor = factor(self.from, self.eps);
-        let y = self
-            .from
-            .iter()
-            .zip(self.gain)
-            .map(|(x, gain)| x * factor * f32::from_le_bytes(*gain));
-        match self.then {
-            Then::Store => self.to.iter_mut().zip(y).for_each(|(to, y)| *to = y),
-            Then::Add => self.to.iter_mut().zip(y).for_each(|(to, y)| *to += y),
+        let mut codes = self.codes;
+        let (whole, rest) = self.from.as_chunks::<GROUP>();
+        let (gains, rest_gain) = self.gain.as_chunks::<GROUP>();
+        let mut to = self.to.chunks_mut(GROUP);
+        for (index, (x, gain)) in whole.iter().zip(gains).enumerate() {
+            let mut y = scaled(x, factor, gain);
+            put(&mut y, self.then, to.next());
+            codes = codes.map(|codes| codes.group(index, &y));
         }
+        if !rest.is_empty() {
+            // What is missing is zero, and rounded as such.
+            let (mut x, mut gain) = ([0.0; GROUP], [[0; 4]; GROUP]);
+            x[..rest.len()].copy_from_slice(rest);
+            gain[..rest.len()].copy_from_slice(rest_gain);
+            let mut y = scaled(&x, factor, &gain);
+            put(&mut y, self.then, to.next());
+            y[rest.len()..].fill(0.0);
+            codes.map(|codes| codes.group(whole.len(), &y));
+        }
+    }
+}
+
+#[inline(always)]
+fn scaled(x: &[f32; GROUP], factor: f32, gain: &[[u8; 4]; GROUP]) -> [f32; GROUP] {
+    let mut y = [0.0; GROUP];
+    for ((y, x), gain) in y.iter_mut().zip(x).zip(gain) {
+        *y = x * factor * f32::from_le_bytes(*gain);
+    }
+    y
+}
+
+/// Stores or adds; `y` becomes what stands there then.
+#[inline(always)]
+fn put(y: &mut [f32; GROUP], then: Then, to: Option<&mut [f32]>) {
+    let Some(to) = to else { return };
+    if let Some(to) = to.first_chunk_mut::<GROUP>() {
+        if then == Then::Add {
+            y.iter_mut().zip(&*to).for_each(|(y, to)| *y = to + *y);
+        }
+        *to = *y;
+    } else {
+        let n = to.len();
+        if then == Then::Add {
+            y.iter_mut().zip(&*to).for_each(|(y, to)| *y = to + *y);
+        }
+        to.copy_from_slice(&y[..n]);
     }
 }
 

@@ -14,37 +14,62 @@ use crate::simd::{self, Simd, Task};
 /// # Safety
 /// Until the next barrier no other worker reads or writes the codes of these groups.
 pub(super) unsafe fn row(cx: &Run<'_>, slot: Slot, row: usize, first: usize, x: &[f32]) {
-    let place = cx.plan.slot(slot);
-    if !place.rounded {
-        return;
+    // SAFETY: the caller's promise.
+    if let Some(codes) = unsafe { Codes::new(cx, slot, row, first, x.len()) } {
+        simd::run(cx.isa, Round { x, codes });
     }
-    let (n, at) = (groups(x.len()), row * groups(place.width) + first / GROUP);
-    // SAFETY: the caller's promise.
-    let codes = unsafe { cx.arena.write(place.codes + at * GROUP, n * GROUP) };
-    // SAFETY: the caller's promise.
-    let scales = unsafe { cx.arena.write(place.scales + at * size_of::<f32>(), n) };
-    // SAFETY: the caller's promise.
-    let sums = unsafe {
-        cx.arena
-            .write(place.sums + at * 2 * size_of::<i32>(), n * 2)
-    };
-    simd::run(
-        cx.isa,
-        Round {
-            x,
-            codes,
-            scales,
-            sums,
-        },
-    );
+}
+
+/// The rounded form of some groups of a slot's row.
+pub(super) struct Codes<'a> {
+    codes: &'a mut [[i8; GROUP]],
+    scales: &'a mut [f32],
+    sums: &'a mut [[i32; 2]],
+}
+
+impl<'a> Codes<'a> {
+    /// Those of `count` elements from `first` on, a multiple of 32; none where the slot keeps no codes.
+    ///
+    /// # Safety
+    /// Until the next barrier no other worker reads or writes the codes of these groups.
+    #[inline(always)]
+    pub(super) unsafe fn new(
+        cx: &'a Run<'_>,
+        slot: Slot,
+        row: usize,
+        first: usize,
+        count: usize,
+    ) -> Option<Codes<'a>> {
+        let place = cx.plan.slot(slot);
+        if !place.rounded {
+            return None;
+        }
+        let (n, at) = (groups(count), row * groups(place.width) + first / GROUP);
+        Some(Codes {
+            // SAFETY: the caller's promise.
+            codes: unsafe { cx.arena.write(place.codes + at * GROUP, n) },
+            // SAFETY: the caller's promise.
+            scales: unsafe { cx.arena.write(place.scales + at * size_of::<f32>(), n) },
+            // SAFETY: the caller's promise.
+            sums: unsafe { cx.arena.write(place.sums + at * size_of::<[i32; 2]>(), n) },
+        })
+    }
+
+    /// Rounds group `index`.
+    #[inline(always)]
+    pub(super) fn group(self, index: usize, x: &[f32; GROUP]) -> Codes<'a> {
+        let codes = &mut self.codes[index];
+        self.scales[index] = quantize(x, codes);
+        let (halves, _) = codes.as_chunks::<16>();
+        self.sums[index] = [0, 1].map(|half| halves[half].iter().map(|&c| i32::from(c)).sum());
+        self
+    }
 }
 
 /// As [`inkstone_quant::activation::quantize`].
 struct Round<'a> {
     x: &'a [f32],
-    codes: &'a mut [i8],
-    scales: &'a mut [f32],
-    sums: &'a mut [i32],
+    codes: Codes<'a>,
 }
 
 impl Task for Round<'_> {
@@ -52,17 +77,16 @@ impl Task for Round<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let (codes, _) = self.codes.as_chunks_mut::<GROUP>();
-        let (sums, _) = self.sums.as_chunks_mut::<2>();
-        let outputs = codes.iter_mut().zip(self.scales).zip(sums);
-        for (x, ((codes, scale), sums)) in self.x.chunks(GROUP).zip(outputs) {
+        let (whole, rest) = self.x.as_chunks::<GROUP>();
+        let mut codes = self.codes;
+        for (index, x) in whole.iter().enumerate() {
+            codes = codes.group(index, x);
+        }
+        if !rest.is_empty() {
             // What is missing is zero: it changes no maximum, and its codes are zeros.
             let mut group = [0.0; GROUP];
-            group[..x.len()].copy_from_slice(x);
-            *scale = quantize(&group, codes);
-            for (sum, half) in sums.iter_mut().zip(codes.as_chunks::<16>().0) {
-                *sum = half.iter().map(|&c| i32::from(c)).sum();
-            }
+            group[..rest.len()].copy_from_slice(rest);
+            codes.group(whole.len(), &group);
         }
     }
 }

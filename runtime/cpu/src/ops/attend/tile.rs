@@ -1,0 +1,359 @@
+//! What one tile of keys and values gives some queries.
+
+use core::ops::Range;
+
+use inkstone_model::cache::{KEY_LANES, TILE};
+use inkstone_quant::math;
+
+use super::Rounded;
+use crate::arena::Plain;
+use crate::simd::{LANES, Simd};
+
+/// Blocks of keys side by side in a tile.
+const BLOCKS: usize = TILE / KEY_LANES;
+
+/// 64 positions of one head.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<'a> {
+    pub(super) keys: Keys<'a>,
+    pub(super) values: Values<'a>,
+}
+
+/// `[block][dimension][16]`, int8 `[block][quad of dimensions][16][4]`.
+#[derive(Clone, Copy)]
+pub(super) enum Keys<'a> {
+    F32(&'a [f32]),
+    F16(&'a [u16]),
+    Int8(&'a [i8], &'a [f32]),
+}
+
+/// `[position][dimension]`.
+#[derive(Clone, Copy)]
+pub(super) enum Values<'a> {
+    F32(&'a [f32]),
+    F16(&'a [u16]),
+    Int8(&'a [i8], &'a [f32]),
+    /// The codes of int8 as numbers.
+    Codes(&'a [f32], &'a [f32]),
+}
+
+/// `N` query heads over the same keys.
+pub(super) struct Queries<'a, const N: usize> {
+    /// `N · width`.
+    pub(super) rows: &'a [f32],
+    pub(super) rounded: Rounded<'a>,
+    pub(super) scale: f32,
+    pub(super) cap: Option<f32>,
+}
+
+/// The largest score so far, and the sum of `exp(score − largest)`.
+type Sum = [f32; 2];
+
+/// Adds what later positions gave; the factors of what was there and of what they gave.
+#[inline(always)]
+pub(super) fn join(sum: &mut Sum, given: Sum) -> (f32, f32) {
+    let [largest, total] = *sum;
+    if given[0] > largest {
+        let a = math::exp(largest - given[0]);
+        *sum = [given[0], total * a + given[1]];
+        (a, 1.0)
+    } else {
+        let b = math::exp(given[0] - largest);
+        *sum = [largest, total + given[1] * b];
+        (1.0, b)
+    }
+}
+
+/// Numbers of a tile's positions, for each head.
+type PerHead<const N: usize> = [[f32; TILE]; N];
+
+impl<'a> Tile<'a> {
+    /// The same as numbers, in memory of its own where they are not so yet. Keys in codes stay.
+    #[inline(always)]
+    pub(super) fn numbers<'b, S: Simd>(
+        self,
+        simd: S,
+        keys: &'b mut [f32],
+        values: &'b mut [f32],
+    ) -> Tile<'b>
+    where
+        'a: 'b,
+    {
+        Tile {
+            keys: match self.keys {
+                Keys::F16(k) => Keys::F32(numbers(simd, k, keys)),
+                other => other,
+            },
+            values: match self.values {
+                Values::F16(v) => Values::F32(numbers(simd, v, values)),
+                Values::Int8(v, scales) => Values::Codes(numbers(simd, v, values), scales),
+                other => other,
+            },
+        }
+    }
+
+    /// What the visible positions give: `Σ p·v` of each head to `o`.
+    #[inline(always)]
+    pub(super) fn attend<S: Simd, const N: usize>(
+        &self,
+        simd: S,
+        width: usize,
+        q: &Queries<'_, N>,
+        visible: &Range<usize>,
+        o: &mut [f32],
+    ) -> [Sum; N] {
+        let mut p = [[0.0; TILE]; N];
+        match self.keys {
+            Keys::F32(k) => scores::<S, f32, N>(simd, k, width, q.rows, visible, &mut p),
+            Keys::F16(k) => scores::<S, u16, N>(simd, k, width, q.rows, visible, &mut p),
+            Keys::Int8(k, scales) => score_codes::<S, N>(simd, k, scales, q.rounded, &mut p),
+        }
+        let mut sums = [[0.0; 2]; N];
+        for (sum, p) in sums.iter_mut().zip(&mut p) {
+            *sum = softmax(p, q.scale, q.cap, visible);
+        }
+        if let Values::Int8(_, scales) | Values::Codes(_, scales) = self.values {
+            for p in &mut p {
+                p.iter_mut().zip(scales).for_each(|(p, s)| *p *= s);
+            }
+        }
+        match self.values {
+            Values::F32(v) | Values::Codes(v, _) => {
+                values::<S, f32, N>(simd, v, width, visible, &p, o)
+            }
+            Values::F16(v) => values::<S, u16, N>(simd, v, width, visible, &p, o),
+            Values::Int8(v, _) => values::<S, i8, N>(simd, v, width, visible, &p, o),
+        }
+        sums
+    }
+}
+
+/// Numbers of a stored form.
+#[inline(always)]
+fn numbers<'a, S: Simd, E: Stored>(simd: S, from: &[E], to: &'a mut [f32]) -> &'a [f32] {
+    // A tile is whole vectors.
+    let (vectors, _) = from.as_chunks::<LANES>();
+    for (to, x) in to.as_chunks_mut::<LANES>().0.iter_mut().zip(vectors) {
+        simd.store(E::load(simd, x), to);
+    }
+    to
+}
+
+/// A stored form that is read as numbers.
+trait Stored: Plain {
+    fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F;
+    fn number(self) -> f32;
+}
+
+impl Stored for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[f32; LANES]) -> S::F {
+        simd.load(x)
+    }
+
+    #[inline(always)]
+    fn number(self) -> f32 {
+        self
+    }
+}
+
+impl Stored for u16 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[u16; LANES]) -> S::F {
+        simd.load_f16(x)
+    }
+
+    #[inline(always)]
+    fn number(self) -> f32 {
+        math::f16(self)
+    }
+}
+
+impl Stored for i8 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[i8; LANES]) -> S::F {
+        simd.load_i8(x)
+    }
+
+    #[inline(always)]
+    fn number(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+/// Dots of the queries with a tile's keys, in blocks of sixteen keys `[dimension][key]`; blocks out of sight are left.
+#[inline(always)]
+fn scores<S: Simd, E: Stored, const N: usize>(
+    simd: S,
+    keys: &[E],
+    width: usize,
+    q: &[f32],
+    visible: &Range<usize>,
+    to: &mut PerHead<N>,
+) {
+    let mut rows: [&[f32]; N] = [&[]; N];
+    rows.iter_mut().zip(q.chunks_exact(width)).for_each(|(row, q)| *row = q);
+    // As many accumulators as stay in registers.
+    match (S::ACCUMULATORS, N) {
+        (12.., _) => score_blocks::<S, E, N, 4>(simd, keys, width, &rows, visible, to),
+        (_, ..=2) => score_blocks::<S, E, N, 2>(simd, keys, width, &rows, visible, to),
+        _ => score_blocks::<S, E, N, 1>(simd, keys, width, &rows, visible, to),
+    }
+}
+
+/// `B` blocks of keys at once.
+#[inline(always)]
+fn score_blocks<S: Simd, E: Stored, const N: usize, const B: usize>(
+    simd: S,
+    keys: &[E],
+    width: usize,
+    q: &[&[f32]; N],
+    visible: &Range<usize>,
+    to: &mut PerHead<N>,
+) {
+    let (keys, _) = keys[..TILE * width].as_chunks::<LANES>();
+    for first in (0..BLOCKS).step_by(B) {
+        if visible.end <= first * KEY_LANES || visible.start >= (first + B) * KEY_LANES {
+            continue;
+        }
+        let mut blocks: [&[[E; LANES]]; B] = [&[]; B];
+        for b in 0..B {
+            blocks[b] = &keys[(first + b) * width..][..width];
+        }
+        let mut acc = [[simd.splat(0.0); B]; N];
+        for d in 0..width {
+            let mut key = [simd.splat(0.0); B];
+            for b in 0..B {
+                key[b] = E::load(simd, &blocks[b][d]);
+            }
+            for n in 0..N {
+                let q = simd.splat(q[n][d]);
+                for b in 0..B {
+                    acc[n][b] = simd.add(acc[n][b], simd.mul(key[b], q));
+                }
+            }
+        }
+        for n in 0..N {
+            let (to, _) = to[n].as_chunks_mut::<LANES>();
+            for b in 0..B {
+                simd.store(acc[n][b], &mut to[first + b]);
+            }
+        }
+    }
+}
+
+/// As [`scores`] for keys in codes, `[quad of dimensions][key][4]`.
+#[inline(always)]
+fn score_codes<S: Simd, const N: usize>(
+    simd: S,
+    keys: &[i8],
+    scales: &[f32],
+    q: Rounded<'_>,
+    to: &mut PerHead<N>,
+) {
+    let quads = q.quads;
+    let (keys, _) = keys[..TILE * quads * 4].as_chunks::<4>();
+    let (keys, _) = keys.as_chunks::<LANES>();
+    let (scales, _) = scales.as_chunks::<LANES>();
+    for block in 0..BLOCKS {
+        let mut acc = [simd.zero(); N];
+        for (d, key) in keys[block * quads..][..quads].iter().enumerate() {
+            for (acc, codes) in acc.iter_mut().zip(q.codes.chunks_exact(quads)) {
+                *acc = simd.dot(*acc, key, codes[d]);
+            }
+        }
+        for n in 0..N {
+            let factor = simd.mul(simd.splat(q.scales[n]), simd.load(&scales[block]));
+            let (to, _) = to[n].as_chunks_mut::<LANES>();
+            simd.store(simd.mul(simd.to_f32(acc[n]), factor), &mut to[block]);
+        }
+    }
+}
+
+/// Turns a tile's dots into `exp(score − max)`, +0 out of sight; gives the largest score and the sum.
+#[inline(always)]
+fn softmax(x: &mut [f32; TILE], scale: f32, cap: Option<f32>, visible: &Range<usize>) -> Sum {
+    // Whole vectors, as many as hold what is visible.
+    let (x, rest) = x.split_at_mut(visible.end.next_multiple_of(LANES));
+    rest.fill(0.0);
+    x.iter_mut().for_each(|x| *x *= scale);
+    if let Some(cap) = cap {
+        x.iter_mut().for_each(|x| *x = cap * math::tanh(*x / cap));
+    }
+    x[..visible.start].fill(f32::NEG_INFINITY);
+    x[visible.end..].fill(f32::NEG_INFINITY);
+    // The largest does not depend on the order, up to the sign of a zero, which `exp` does not see.
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for x in x.as_chunks::<LANES>().0 {
+        for (m, &x) in lanes.iter_mut().zip(x) {
+            *m = if x > *m { x } else { *m };
+        }
+    }
+    let m = math::max(&lanes);
+    x.iter_mut().for_each(|x| *x = math::exp(*x - m));
+    x[..visible.start].fill(0.0);
+    x[visible.end..].fill(0.0);
+    // What is left out would add +0.
+    [m, math::sum(x, |p| p)]
+}
+
+/// `Σ p·v` over the visible positions, ascending, for each head.
+#[inline(always)]
+fn values<S: Simd, E: Stored, const N: usize>(
+    simd: S,
+    v: &[E],
+    width: usize,
+    visible: &Range<usize>,
+    p: &PerHead<N>,
+    o: &mut [f32],
+) {
+    let v = &v[visible.start * width..visible.end * width];
+    let mut rows: [&[f32]; N] = [&[]; N];
+    rows.iter_mut().zip(p).for_each(|(row, p)| *row = &p[visible.clone()]);
+    let p = rows;
+    // As many accumulators as stay in registers.
+    let at_once = if S::ACCUMULATORS >= 12 { 4 } else { 1 };
+    let mut d = 0;
+    while at_once == 4 && d + 4 * LANES <= width {
+        columns::<S, E, N, 4>(simd, v, width, d, &p, o);
+        d += 4 * LANES;
+    }
+    while d + LANES <= width {
+        columns::<S, E, N, 1>(simd, v, width, d, &p, o);
+        d += LANES;
+    }
+    for d in d..width {
+        for n in 0..N {
+            let rows = v.chunks_exact(width).zip(p[n]);
+            o[n * width + d] = rows.fold(0.0, |o, (v, p)| o + p * v[d].number());
+        }
+    }
+}
+
+/// `C` vectors of dimensions from `d` on.
+#[inline(always)]
+fn columns<S: Simd, E: Stored, const N: usize, const C: usize>(
+    simd: S,
+    v: &[E],
+    width: usize,
+    d: usize,
+    p: &[&[f32]; N],
+    o: &mut [f32],
+) {
+    let mut acc = [[simd.splat(0.0); C]; N];
+    for (j, v) in v.chunks_exact(width).enumerate() {
+        let (v, _) = v[d..][..C * LANES].as_chunks::<LANES>();
+        for c in 0..C {
+            let v = E::load(simd, &v[c]);
+            for n in 0..N {
+                acc[n][c] = simd.add(acc[n][c], simd.mul(simd.splat(p[n][j]), v));
+            }
+        }
+    }
+    for n in 0..N {
+        let (o, _) = o[n * width + d..][..C * LANES].as_chunks_mut::<LANES>();
+        for c in 0..C {
+            simd.store(acc[n][c], &mut o[c]);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What becomes of a block's products: bias, gate, residual, and the rounded form for the matrix that comes next.
+#![allow(unsafe_code)]
+
+use inkstone_model::Activation;
+use inkstone_model::op::{Epilogue, Part};
+use inkstone_quant::math;
+
+use super::linear::ROWS;
+use super::round::Codes;
+use super::{Run, norm};
+use crate::simd::{Simd, Task};
+
+/// Products of rows `start` on of activations with output rows `first` on.
+pub(super) struct Finish<'a> {
+    pub(super) cx: &'a Run<'a>,
+    pub(super) part: &'a Part,
+    pub(super) epilogue: Epilogue,
+    pub(super) first: usize,
+    pub(super) start: usize,
+    pub(super) y: &'a [[f32; ROWS]],
+    /// Products of the second part of a gate.
+    pub(super) up: Option<&'a [[f32; ROWS]]>,
+}
+
+impl Task for Finish<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        match (self.epilogue, self.up) {
+            (Epilogue::Gate(Activation::Silu), Some(up)) => {
+                self.each(|t, y, _| zip(y, &up[t], |y, up| math::silu(y) * up))
+            }
+            (Epilogue::Gate(Activation::GeluTanh), Some(up)) => {
+                self.each(|t, y, _| zip(y, &up[t], |y, up| math::gelu_tanh(y) * up))
+            }
+            (Epilogue::Add, _) => self.each(|_, y, there| zip(y, there, |y, there| there + y)),
+            (Epilogue::Logits { scale, cap: None }, _) => {
+                self.each(|_, y, _| y.iter_mut().for_each(|y| *y *= scale))
+            }
+            (Epilogue::Logits { scale, cap: Some(cap) }, _) => self.each(|_, y, _| {
+                y.iter_mut()
+                    .for_each(|y| *y = cap * math::tanh(*y * scale / cap))
+            }),
+            _ => self.each(|_, _, _| ()),
+        }
+    }
+}
+
+#[inline(always)]
+fn zip(y: &mut [f32; ROWS], x: &[f32; ROWS], f: impl Fn(f32, f32) -> f32) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*y, *x));
+}
+
+impl Finish<'_> {
+    /// Stores what `f` makes of each row; it gets the row's number, its products, and what stands there.
+    #[inline(always)]
+    fn each(&self, f: impl Fn(usize, &mut [f32; ROWS], &[f32; ROWS])) {
+        let n = (self.part.weight.rows - self.first).min(ROWS);
+        let bias = self.part.bias.map(|bias| self.bias(norm::vector(self.cx.file, &bias)));
+        for (t, y) in self.y.iter().enumerate() {
+            let (mut y, row) = (*y, self.start + t);
+            if let Some(bias) = &bias {
+                zip(&mut y, bias, |y, bias| y + bias);
+            }
+            if self.cx.plan.slot(self.part.to).plain {
+                // SAFETY: blocks of output rows are shared out.
+                let to = unsafe { self.cx.write(self.part.to, row, self.first, n) };
+                self.put(&mut y, to, |y, there| f(t, y, there));
+            } else {
+                f(t, &mut y, &[0.0; ROWS]);
+            }
+            // What is beyond the last row is rounded as zeros.
+            y[n..].fill(0.0);
+            // SAFETY: blocks of output rows are shared out, each of them one group of codes.
+            if let Some(codes) = unsafe { Codes::new(self.cx, self.part.to, row, self.first, ROWS) } {
+                codes.group(0, &y);
+            }
+        }
+    }
+
+    /// Makes what is stored of `y` and of what stands there, and stores it.
+    #[inline(always)]
+    fn put(
+        &self,
+        y: &mut [f32; ROWS],
+        to: &mut [f32],
+        f: impl Fn(&mut [f32; ROWS], &[f32; ROWS]),
+    ) {
+        if let Some(to) = to.first_chunk_mut() {
+            f(y, to);
+            *to = *y;
+        } else {
+            let mut there = [0.0; ROWS];
+            there[..to.len()].copy_from_slice(to);
+            f(y, &there);
+            to.copy_from_slice(&y[..to.len()]);
+        }
+    }
+
+    /// The block's biases, zeros beyond the last row.
+    #[inline(always)]
+    fn bias(&self, bias: &[[u8; 4]]) -> [f32; ROWS] {
+        let mut to = [0.0; ROWS];
+        for (to, bias) in to.iter_mut().zip(&bias[self.first..]) {
+            *to = f32::from_le_bytes(*bias);
+        }
+        to
+    }
+}
