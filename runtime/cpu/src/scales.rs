@@ -8,35 +8,74 @@ use crate::simd::{self, Simd, Task};
 /// Numbers of a panel's rows, one row of sixteen for each group.
 pub(crate) type Groups = [[f32; PANEL]];
 
-/// Decodes the scales at the start of a panel of sixteen rows. Groups beyond `inputs` get zeros.
-///
-/// `minima` is as long as `scales` where the codec has minima, else it is left alone.
-pub(crate) fn decode(
-    isa: Ready,
-    codec: &Scales,
-    panel: &[u8],
-    inputs: usize,
-    scales: &mut Groups,
-    minima: &mut Groups,
-) {
-    let (used, padding) = scales.split_at_mut(inputs.div_ceil(codec.group));
-    simd::run(
-        isa,
-        Decode {
+/// How a codec's scales are decoded.
+#[derive(Clone, Copy)]
+pub(crate) struct Decoder {
+    codec: &'static Scales,
+    way: Way,
+}
+
+/// Codecs that have a way of their own, by their names.
+static WAYS: &[(&str, Way)] = &[
+    ("f16", Way::F16),
+    ("f16+min", Way::F16Min),
+    ("s8*row", Way::S8Row),
+    ("k6+min", Way::KMin),
+    ("k8", Way::K8),
+];
+
+#[derive(Clone, Copy)]
+enum Way {
+    F16,
+    F16Min,
+    S8Row,
+    KMin,
+    K8,
+    Any,
+}
+
+impl Decoder {
+    pub(crate) fn new(codec: &'static Scales) -> Decoder {
+        let way = WAYS.iter().find(|(name, _)| *name == codec.name);
+        Decoder {
             codec,
+            way: way.map_or(Way::Any, |(_, way)| *way),
+        }
+    }
+
+    /// Whether there are minima.
+    pub(crate) fn minimum(&self) -> bool {
+        self.codec.minimum
+    }
+
+    /// Decodes the scales at the start of a panel of sixteen rows. Groups beyond `inputs` get zeros.
+    ///
+    /// `minima` is as long as `scales` where the codec has minima, else it is left alone.
+    pub(crate) fn decode(
+        &self,
+        isa: Ready,
+        panel: &[u8],
+        inputs: usize,
+        scales: &mut Groups,
+        minima: &mut Groups,
+    ) {
+        let (used, padding) = scales.split_at_mut(inputs.div_ceil(self.codec.group));
+        if self.codec.minimum {
+            minima[used.len()..].fill([0.0; PANEL]);
+        }
+        padding.fill([0.0; PANEL]);
+        let task = Decode {
+            decoder: *self,
             panel,
             scales: used,
             minima,
-        },
-    );
-    padding.fill([0.0; PANEL]);
-    if codec.minimum {
-        minima[used.len()..].fill([0.0; PANEL]);
+        };
+        simd::run(isa, task);
     }
 }
 
 struct Decode<'a> {
-    codec: &'a Scales,
+    decoder: Decoder,
     panel: &'a [u8],
     scales: &'a mut Groups,
     minima: &'a mut Groups,
@@ -48,48 +87,53 @@ impl Task for Decode<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Decode {
-            codec,
+            decoder: Decoder { codec, way },
             panel,
             scales,
             minima,
         } = self;
         let (headers, records) = panel.split_at(codec.header_bytes() * PANEL);
-        let records = records.chunks_exact(codec.record_bytes() * PANEL);
-        let steps = scales.chunks_mut(codec.span / codec.group).zip(records);
-        match codec.name {
-            "f16" => {
-                for (scales, record) in steps {
-                    f16(simd, record, &mut scales[0]);
+        match way {
+            Way::F16 => {
+                let (records, _) = records.as_chunks::<{ 2 * PANEL }>();
+                for (scales, record) in scales.iter_mut().zip(records) {
+                    f16(simd, record, scales);
                 }
             }
-            "f16+min" => {
-                for ((scales, record), minimum) in steps.zip(minima) {
-                    f16(simd, record, &mut scales[0]);
-                    f16(simd, &record[2 * PANEL..], minimum);
+            Way::F16Min => {
+                let (records, _) = records.as_chunks::<{ 4 * PANEL }>();
+                for ((scales, minimum), record) in scales.iter_mut().zip(minima).zip(records) {
+                    let (scale, min) = record.split_at(2 * PANEL);
+                    f16(simd, scale, scales);
+                    f16(simd, min, minimum);
                     minimum.iter_mut().for_each(|m| *m = -*m);
                 }
             }
-            "s8*row" => {
+            Way::S8Row => {
                 let row = floats(headers);
-                for (scales, record) in steps {
-                    scales[0] = times(&row, record);
+                let (records, _) = records.as_chunks::<PANEL>();
+                for (scales, record) in scales.iter_mut().zip(records) {
+                    *scales = times(&row, record);
                 }
             }
-            "k6+min" => {
-                for ((scales, record), minima) in steps.zip(minima.chunks_mut(8)) {
+            Way::KMin => {
+                let records = records.chunks_exact(codec.record_bytes() * PANEL);
+                let steps = scales.chunks_mut(8).zip(minima.chunks_mut(8));
+                for ((scales, minima), record) in steps.zip(records) {
                     k_min(simd, record, scales, minima);
                 }
             }
-            "k8" => {
-                for (scales, record) in steps {
+            Way::K8 => {
+                let records = records.chunks_exact(codec.record_bytes() * PANEL);
+                for (scales, record) in scales.chunks_mut(16).zip(records) {
                     let mut d = [0.0; PANEL];
                     f16(simd, &record[16 * PANEL..], &mut d);
-                    for (scale, bytes) in scales.iter_mut().zip(record.chunks_exact(PANEL)) {
+                    for (scale, bytes) in scales.iter_mut().zip(record.as_chunks::<PANEL>().0) {
                         *scale = times(&d, bytes);
                     }
                 }
             }
-            _ => any(codec, panel, scales, minima),
+            Way::Any => any(codec, panel, scales, minima),
         }
     }
 }
@@ -113,7 +157,7 @@ fn floats(bytes: &[u8]) -> [f32; PANEL] {
 
 /// Signed bytes under a factor for each row.
 #[inline(always)]
-fn times(factor: &[f32; PANEL], bytes: &[u8]) -> [f32; PANEL] {
+fn times(factor: &[f32; PANEL], bytes: &[u8; PANEL]) -> [f32; PANEL] {
     let mut to = [0.0; PANEL];
     for ((to, factor), byte) in to.iter_mut().zip(factor).zip(bytes) {
         *to = factor * f32::from(*byte as i8);
@@ -190,7 +234,7 @@ mod tests {
                 for isa in ISAS.iter().filter_map(|(_, isa)| Ready::new(*isa).ok()) {
                     let mut scales = vec![[9.0; PANEL]; groups];
                     let mut minima = vec![[9.0; PANEL]; groups];
-                    decode(isa, codec, &panel, inputs, &mut scales, &mut minima);
+                    Decoder::new(codec).decode(isa, &panel, inputs, &mut scales, &mut minima);
                     for (g, row) in (0..groups).flat_map(|g| (0..PANEL).map(move |row| (g, row))) {
                         let want = if g < inputs.div_ceil(codec.group) {
                             codec.get(&panel, PANEL, row, g)

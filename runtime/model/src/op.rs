@@ -172,7 +172,7 @@ pub struct Attend {
 
 impl Linear {
     /// The parts that are there.
-    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+    pub fn parts(&self) -> impl Iterator<Item = &Part> + Clone {
         self.parts.iter().flatten()
     }
 }

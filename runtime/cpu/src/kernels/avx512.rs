@@ -64,10 +64,7 @@ unsafe fn run<C: Unpack, const HALVES: bool>(job: &Job<'_>, out: &mut [Products]
 /// # Safety
 /// As [`run`], with `P` panels.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows<C: Unpack, const P: usize, const HALVES: bool>(
-    job: &Job<'_>,
-    out: &mut [Products],
-) {
+unsafe fn rows<C: Unpack, const P: usize, const HALVES: bool>(job: &Job<'_>, out: &mut [Products]) {
     let mut first = 0;
     while first < job.rows.count {
         let out = &mut out[first * P..];

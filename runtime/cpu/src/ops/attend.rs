@@ -8,9 +8,9 @@ mod tile;
 
 use core::ops::Range;
 
+use inkstone_model::Kv;
 use inkstone_model::cache::TILE;
 use inkstone_model::op::Attend;
-use inkstone_model::Kv;
 use inkstone_quant::GROUP;
 use inkstone_quant::activation::quantize_group;
 
@@ -105,11 +105,7 @@ impl<'a> Unit<'a> {
     fn new(cx: &'a Run<'a>, op: &'a Attend, split: &Split, index: usize) -> Unit<'a> {
         let (runs, group) = (split.runs(op), op.heads / op.cache.heads);
         let per_block = op.cache.heads * runs;
-        let (block, kv_head, run) = (
-            index / per_block,
-            index % per_block / runs,
-            index % runs,
-        );
+        let (block, kv_head, run) = (index / per_block, index % per_block / runs, index % runs);
         let (token, first) = (block * split.tokens, run * split.heads);
         Unit {
             cx,
@@ -121,7 +117,13 @@ impl<'a> Unit<'a> {
     }
 
     fn attend(self, scratch: &mut [f32]) {
-        simd::run(self.cx.isa, Attention { unit: &self, scratch });
+        simd::run(
+            self.cx.isa,
+            Attention {
+                unit: &self,
+                scratch,
+            },
+        );
         let width = self.op.cache.width;
         if !width.is_multiple_of(GROUP) {
             return;
@@ -249,7 +251,11 @@ impl<'a> Rounded<'a> {
     fn new(unit: &Unit<'_>, mut scratch: &'a mut [f32]) -> Rounded<'a> {
         let (width, quads) = (unit.op.cache.width, unit.op.cache.width.div_ceil(4));
         if unit.op.cache.kv != Kv::Int8 {
-            return Rounded { quads, codes: &[], scales: &[] };
+            return Rounded {
+                quads,
+                codes: &[],
+                scales: &[],
+            };
         }
         let n = unit.heads.len();
         let scales = cut(&mut scratch, TOKENS * HEADS);
@@ -261,7 +267,11 @@ impl<'a> Rounded<'a> {
             let q = unsafe { unit.cx.read(unit.op.q, token, head * width, width) };
             *scale = quantize_group(q, codes.as_flattened_mut());
         }
-        Rounded { quads, codes, scales }
+        Rounded {
+            quads,
+            codes,
+            scales,
+        }
     }
 
     /// Those from query `index` on.
@@ -312,7 +322,10 @@ impl Step<'_> {
         given: &mut [f32],
     ) {
         let (cx, op) = (self.unit.cx, self.unit.op);
-        let (width, at) = (op.cache.width, (self.unit.heads.start + first) * op.cache.width);
+        let (width, at) = (
+            op.cache.width,
+            (self.unit.heads.start + first) * op.cache.width,
+        );
         // SAFETY: queries were written before the last barrier, and this operation does not write them.
         let q = unsafe { cx.read(op.q, self.token, at, N * width) };
         // SAFETY: a token's heads are given to one worker.
@@ -332,7 +345,9 @@ impl Step<'_> {
         let rows = to.chunks_exact_mut(width).zip(given.chunks_exact(width));
         for ((sum, new), (to, o)) in sums.iter_mut().zip(new).zip(rows) {
             let (a, b) = tile::join(sum, new);
-            to.iter_mut().zip(o).for_each(|(to, o)| *to = *to * a + *o * b);
+            to.iter_mut()
+                .zip(o)
+                .for_each(|(to, o)| *to = *to * a + *o * b);
         }
     }
 }

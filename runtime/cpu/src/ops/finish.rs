@@ -38,7 +38,13 @@ impl Task for Finish<'_> {
             (Epilogue::Logits { scale, cap: None }, _) => {
                 self.each(|_, y, _| y.iter_mut().for_each(|y| *y *= scale))
             }
-            (Epilogue::Logits { scale, cap: Some(cap) }, _) => self.each(|_, y, _| {
+            (
+                Epilogue::Logits {
+                    scale,
+                    cap: Some(cap),
+                },
+                _,
+            ) => self.each(|_, y, _| {
                 y.iter_mut()
                     .for_each(|y| *y = cap * math::tanh(*y * scale / cap))
             }),
@@ -57,7 +63,10 @@ impl Finish<'_> {
     #[inline(always)]
     fn each(&self, f: impl Fn(usize, &mut [f32; ROWS], &[f32; ROWS])) {
         let n = (self.part.weight.rows - self.first).min(ROWS);
-        let bias = self.part.bias.map(|bias| self.bias(norm::vector(self.cx.file, &bias)));
+        let bias = self
+            .part
+            .bias
+            .map(|bias| self.bias(norm::vector(self.cx.file, &bias)));
         for (t, y) in self.y.iter().enumerate() {
             let (mut y, row) = (*y, self.start + t);
             if let Some(bias) = &bias {
@@ -73,7 +82,8 @@ impl Finish<'_> {
             // What is beyond the last row is rounded as zeros.
             y[n..].fill(0.0);
             // SAFETY: blocks of output rows are shared out, each of them one group of codes.
-            if let Some(codes) = unsafe { Codes::new(self.cx, self.part.to, row, self.first, ROWS) } {
+            if let Some(codes) = unsafe { Codes::new(self.cx, self.part.to, row, self.first, ROWS) }
+            {
                 codes.group(0, &y);
             }
         }
@@ -81,12 +91,7 @@ impl Finish<'_> {
 
     /// Makes what is stored of `y` and of what stands there, and stores it.
     #[inline(always)]
-    fn put(
-        &self,
-        y: &mut [f32; ROWS],
-        to: &mut [f32],
-        f: impl Fn(&mut [f32; ROWS], &[f32; ROWS]),
-    ) {
+    fn put(&self, y: &mut [f32; ROWS], to: &mut [f32], f: impl Fn(&mut [f32; ROWS], &[f32; ROWS])) {
         if let Some(to) = to.first_chunk_mut() {
             f(y, to);
             *to = *y;

@@ -3,9 +3,9 @@
 use inkstone_model::Matrix;
 use inkstone_quant::{Encoding, Float, GROUP, PANEL};
 
+use super::linear::ROWS;
 use crate::arena::cut;
 use crate::isa::Ready;
-use super::linear::ROWS;
 use crate::kernels::{self, Panel};
 use crate::scales::Groups;
 use crate::simd::{self, LANES, Simd, Task};

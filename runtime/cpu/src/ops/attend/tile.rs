@@ -192,7 +192,9 @@ fn scores<S: Simd, E: Stored, const N: usize>(
     to: &mut PerHead<N>,
 ) {
     let mut rows: [&[f32]; N] = [&[]; N];
-    rows.iter_mut().zip(q.chunks_exact(width)).for_each(|(row, q)| *row = q);
+    rows.iter_mut()
+        .zip(q.chunks_exact(width))
+        .for_each(|(row, q)| *row = q);
     // As many accumulators as stay in registers.
     match (S::ACCUMULATORS, N) {
         (12.., _) => score_blocks::<S, E, N, 4>(simd, keys, width, &rows, visible, to),
@@ -309,7 +311,9 @@ fn values<S: Simd, E: Stored, const N: usize>(
 ) {
     let v = &v[visible.start * width..visible.end * width];
     let mut rows: [&[f32]; N] = [&[]; N];
-    rows.iter_mut().zip(p).for_each(|(row, p)| *row = &p[visible.clone()]);
+    rows.iter_mut()
+        .zip(p)
+        .for_each(|(row, p)| *row = &p[visible.clone()]);
     let p = rows;
     // As many accumulators as stay in registers.
     let at_once = if S::ACCUMULATORS >= 12 { 4 } else { 1 };
