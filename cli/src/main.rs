@@ -3,6 +3,7 @@
 mod answer;
 mod arguments;
 mod commands;
+mod energy;
 mod exit;
 mod interrupt;
 mod machine;

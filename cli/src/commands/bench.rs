@@ -1,5 +1,8 @@
 //! `inkstone bench`: how fast a model runs here, beside what the machine allows.
 
+mod sustain;
+
+use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::bail;
@@ -20,7 +23,9 @@ use crate::terminal::{Table, Terminal};
 /// Prefill reads many tokens at once, decode one after the other. Decode must read all weights for every token: the
 /// memory's measured speed is its limit. Prefill is limited by how fast the processor multiplies small integers.
 #[derive(Args)]
-#[command(after_help = "Example:\n  inkstone bench smollm2-135m --prefill 128,512 --decode 64")]
+#[command(
+    after_help = "Examples:\n  inkstone bench smollm2-135m --prefill 128,512 --decode 64\n  inkstone bench smollm2-135m --sustain 300"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: arguments::Model,
@@ -36,6 +41,9 @@ pub(crate) struct Arguments {
     /// How often each is measured; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: u32,
+    /// Then decode for this long, to see whether the speed lasts
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    sustain: Option<u32>,
     #[command(flatten)]
     session: arguments::Session,
 }
@@ -59,84 +67,140 @@ impl Row {
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     let model = resolve::model(terminal, arguments.model.name()?)?;
     let mut config = arguments.session.config();
-    let longest = arguments
-        .prefill
-        .iter()
-        .chain(&arguments.depth)
-        .max()
-        .copied()
-        .unwrap_or(0);
-    config
-        .context
-        .get_or_insert(longest.saturating_add(arguments.decode).saturating_add(1));
+    config.context.get_or_insert(arguments.positions());
     let mut session = model.session(&config)?;
     interrupt::cancels(session.canceller());
-    let threads = session.plan().config.threads;
     terminal.note("measuring memory and processor");
-    let bandwidth = probe::read_bandwidth(threads as usize);
-    let isa = Isa::from_env()?;
-    let int8 = probe::int8_rate(isa, threads as usize);
-    let (bytes, operations) = (bytes_per_token(&model), operations_per_token(&model));
-    let mut rows = Vec::new();
-    for &tokens in &arguments.prefill {
-        terminal.note(format_args!("prefill of {tokens}"));
-        let seconds = median(arguments.repeat, || prefill(&mut session, tokens))?;
-        rows.push(Row {
-            test: format!("prefill {tokens}"),
-            tokens,
-            seconds,
-            limit: int8.map(|rate| rate / operations as f64),
-        });
-    }
-    for &depth in &arguments.depth {
-        terminal.note(format_args!("decode of {} at {depth}", arguments.decode));
-        let seconds = median(arguments.repeat, || {
-            decode(&mut session, depth, arguments.decode)
-        })?;
-        let limit = Some(bandwidth / bytes as f64);
-        rows.push(Row {
-            test: format!("decode {} at {depth}", arguments.decode),
-            tokens: arguments.decode,
-            seconds,
-            limit,
-        });
-    }
+    let limits = Limits::probe(&model, session.plan().config.threads)?;
+    let rows = measure(arguments, &mut session, &limits, terminal)?;
+    let sustained = match arguments.sustain {
+        Some(seconds) => {
+            terminal.note(format_args!("decode for {seconds} s"));
+            let depth = arguments.depth.first().copied().unwrap_or(0);
+            Some(sustain::sustain(
+                &mut session,
+                depth,
+                arguments.decode,
+                seconds,
+            )?)
+        }
+        None => None,
+    };
     let value = json!({
         "model": model.name(),
         "id": inkstone_engine::hash::hex(&model.id()),
         "processor": machine::processor(),
         "device": config.device,
-        "threads": threads,
-        "weight_bytes_per_token": bytes,
-        "memory_bytes_per_second": bandwidth,
-        "prefill_operations_per_token": operations,
-        "int8_operations_per_second": int8,
+        "threads": limits.threads,
+        "weight_bytes_per_token": limits.bytes,
+        "memory_bytes_per_second": limits.bandwidth,
+        "prefill_operations_per_token": limits.operations,
+        "int8_operations_per_second": limits.int8,
         "rows": rows.iter().map(row_value).collect::<Vec<_>>(),
+        "sustained": sustained.as_ref().map(sustain::Sustained::value),
     });
     terminal.result(&value, |out| {
+        limits.print(&model, out)?;
+        table(&rows).print(out)?;
+        sustained.map_or(Ok(()), |sustained| sustained.print(out))
+    })
+}
+
+impl Arguments {
+    /// Positions that the measurements need.
+    fn positions(&self) -> u32 {
+        let lengths = self.prefill.iter().chain(&self.depth);
+        let longest = lengths.max().copied().unwrap_or(0);
+        longest.saturating_add(self.decode).saturating_add(1)
+    }
+}
+
+/// What the machine does at most, and what a token asks of it.
+struct Limits {
+    threads: u32,
+    /// Bytes a second that memory gives.
+    bandwidth: f64,
+    isa: Isa,
+    /// Operations a second, where they were measured.
+    int8: Option<f64>,
+    /// Bytes of weights of a token.
+    bytes: u64,
+    /// Operations of a prompt's token.
+    operations: u64,
+}
+
+impl Limits {
+    fn probe(model: &Model, threads: u32) -> anyhow::Result<Limits> {
+        let isa = Isa::from_env()?;
+        Ok(Limits {
+            threads,
+            bandwidth: probe::read_bandwidth(threads as usize),
+            isa,
+            int8: probe::int8_rate(isa, threads as usize),
+            bytes: bytes_per_token(model),
+            operations: operations_per_token(model),
+        })
+    }
+
+    fn print(&self, model: &Model, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "{}, {threads} threads, {}",
+            "{}, {} threads, {}",
             model.name(),
+            self.threads,
             machine::processor().unwrap_or_default()
         )?;
         writeln!(
             out,
             "memory reads {:.1} GB/s, a token {:.1} MB of weights",
-            bandwidth / 1e9,
-            bytes as f64 / 1e6
+            self.bandwidth / 1e9,
+            self.bytes as f64 / 1e6
         )?;
-        if let Some(rate) = int8 {
-            writeln!(
+        match self.int8 {
+            Some(rate) => writeln!(
                 out,
                 "{} does {:.2} int8 Top/s, a token of a prompt takes {:.2} Gop",
-                isa.name(),
+                self.isa.name(),
                 rate / 1e12,
-                operations as f64 / 1e9
-            )?;
+                self.operations as f64 / 1e9
+            ),
+            None => Ok(()),
         }
-        table(&rows).print(out)
-    })
+    }
+}
+
+/// Every row of the table.
+fn measure(
+    arguments: &Arguments,
+    session: &mut Session,
+    limits: &Limits,
+    terminal: &Terminal,
+) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for &tokens in &arguments.prefill {
+        terminal.note(format_args!("prefill of {tokens}"));
+        let seconds = median(arguments.repeat, || prefill(session, tokens))?;
+        rows.push(Row {
+            test: format!("prefill {tokens}"),
+            tokens,
+            seconds,
+            limit: limits.int8.map(|rate| rate / limits.operations as f64),
+        });
+    }
+    for &depth in &arguments.depth {
+        terminal.note(format_args!("decode of {} at {depth}", arguments.decode));
+        let seconds = median(arguments.repeat, || {
+            fill(session, depth)?;
+            decode(session, arguments.decode)
+        })?;
+        rows.push(Row {
+            test: format!("decode {} at {depth}", arguments.decode),
+            tokens: arguments.decode,
+            seconds,
+            limit: Some(limits.bandwidth / limits.bytes as f64),
+        });
+    }
+    Ok(rows)
 }
 
 fn table(rows: &[Row]) -> Table<4> {
@@ -190,11 +254,15 @@ fn prefill(session: &mut Session, tokens: u32) -> anyhow::Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// Time that `tokens` tokens take, one by one, behind `depth` others.
-fn decode(session: &mut Session, depth: u32, tokens: u32) -> anyhow::Result<f64> {
+/// Makes `depth` tokens, at least one, the sequence.
+fn fill(session: &mut Session, depth: u32) -> anyhow::Result<()> {
     session.rewind(0)?;
     feed_some(session, depth.max(1))?;
-    drain(session)?;
+    drain(session)
+}
+
+/// Time that `tokens` tokens take, one by one.
+fn decode(session: &mut Session, tokens: u32) -> anyhow::Result<f64> {
     let start = Instant::now();
     for token in 0..tokens {
         feed_at(session, token)?;

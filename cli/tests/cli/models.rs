@@ -477,6 +477,8 @@ fn perplexity_and_speed_are_measured() {
         "4",
         "--repeat",
         "1",
+        "--sustain",
+        "1",
         "--json",
     ];
     let bench = sandbox.run(&arguments).json();
@@ -487,4 +489,8 @@ fn perplexity_and_speed_are_measured() {
             .unwrap()
             > 0.0
     );
+    let sustained = &bench["sustained"];
+    let least = sustained["least_tokens_per_second"].as_f64().unwrap();
+    assert!(least <= sustained["first_tokens_per_second"].as_f64().unwrap());
+    assert!(sustained["tokens"].as_u64().unwrap() >= 4);
 }
