@@ -52,7 +52,7 @@ pub struct Weights {
 }
 
 /// The values of `--weights`.
-pub static WEIGHTS: &[Weights] = &[KEEP, Q8, Q4];
+pub static WEIGHTS: &[Weights] = &[KEEP, Q8, Q4, Q4_PURE];
 
 /// As the source stores them, bit for bit where the runtime has its format.
 pub const KEEP: Weights = Weights {
@@ -74,6 +74,13 @@ pub const Q4: Weights = Weights {
     matrices: Route::to_q4,
     ends: Route::to_q8,
     change: "weights rounded to q4, embedding and output to q8",
+};
+/// 4.25 bits throughout.
+pub const Q4_PURE: Weights = Weights {
+    name: "q4-pure",
+    matrices: Route::to_q4,
+    ends: Route::to_q4,
+    change: "weights rounded to q4",
 };
 
 /// How to convert.
