@@ -1,5 +1,6 @@
 //! `inkstone bench`: how fast a model runs here, beside what the machine allows.
 
+use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::bail;
@@ -59,84 +60,124 @@ impl Row {
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     let model = resolve::model(terminal, arguments.model.name()?)?;
     let mut config = arguments.session.config();
-    let longest = arguments
-        .prefill
-        .iter()
-        .chain(&arguments.depth)
-        .max()
-        .copied()
-        .unwrap_or(0);
-    config
-        .context
-        .get_or_insert(longest.saturating_add(arguments.decode).saturating_add(1));
+    config.context.get_or_insert(arguments.positions());
     let mut session = model.session(&config)?;
     interrupt::cancels(session.canceller());
-    let threads = session.plan().config.threads;
     terminal.note("measuring memory and processor");
-    let bandwidth = probe::read_bandwidth(threads as usize);
-    let isa = Isa::from_env()?;
-    let int8 = probe::int8_rate(isa, threads as usize);
-    let (bytes, operations) = (bytes_per_token(&model), operations_per_token(&model));
-    let mut rows = Vec::new();
-    for &tokens in &arguments.prefill {
-        terminal.note(format_args!("prefill of {tokens}"));
-        let seconds = median(arguments.repeat, || prefill(&mut session, tokens))?;
-        rows.push(Row {
-            test: format!("prefill {tokens}"),
-            tokens,
-            seconds,
-            limit: int8.map(|rate| rate / operations as f64),
-        });
-    }
-    for &depth in &arguments.depth {
-        terminal.note(format_args!("decode of {} at {depth}", arguments.decode));
-        let seconds = median(arguments.repeat, || {
-            decode(&mut session, depth, arguments.decode)
-        })?;
-        let limit = Some(bandwidth / bytes as f64);
-        rows.push(Row {
-            test: format!("decode {} at {depth}", arguments.decode),
-            tokens: arguments.decode,
-            seconds,
-            limit,
-        });
-    }
+    let limits = Limits::probe(&model, session.plan().config.threads)?;
+    let rows = measure(arguments, &mut session, &limits, terminal)?;
     let value = json!({
         "model": model.name(),
         "id": inkstone_engine::hash::hex(&model.id()),
         "processor": machine::processor(),
         "device": config.device,
-        "threads": threads,
-        "weight_bytes_per_token": bytes,
-        "memory_bytes_per_second": bandwidth,
-        "prefill_operations_per_token": operations,
-        "int8_operations_per_second": int8,
+        "threads": limits.threads,
+        "weight_bytes_per_token": limits.bytes,
+        "memory_bytes_per_second": limits.bandwidth,
+        "prefill_operations_per_token": limits.operations,
+        "int8_operations_per_second": limits.int8,
         "rows": rows.iter().map(row_value).collect::<Vec<_>>(),
     });
     terminal.result(&value, |out| {
+        limits.print(&model, out)?;
+        table(&rows).print(out)
+    })
+}
+
+impl Arguments {
+    /// Positions that the measurements need.
+    fn positions(&self) -> u32 {
+        let lengths = self.prefill.iter().chain(&self.depth);
+        let longest = lengths.max().copied().unwrap_or(0);
+        longest.saturating_add(self.decode).saturating_add(1)
+    }
+}
+
+/// What the machine does at most, and what a token asks of it.
+struct Limits {
+    threads: u32,
+    /// Bytes a second that memory gives.
+    bandwidth: f64,
+    isa: Isa,
+    /// Operations a second, where they were measured.
+    int8: Option<f64>,
+    /// Bytes of weights of a token.
+    bytes: u64,
+    /// Operations of a prompt's token.
+    operations: u64,
+}
+
+impl Limits {
+    fn probe(model: &Model, threads: u32) -> anyhow::Result<Limits> {
+        let isa = Isa::from_env()?;
+        Ok(Limits {
+            threads,
+            bandwidth: probe::read_bandwidth(threads as usize),
+            isa,
+            int8: probe::int8_rate(isa, threads as usize),
+            bytes: bytes_per_token(model),
+            operations: operations_per_token(model),
+        })
+    }
+
+    fn print(&self, model: &Model, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "{}, {threads} threads, {}",
+            "{}, {} threads, {}",
             model.name(),
+            self.threads,
             machine::processor().unwrap_or_default()
         )?;
         writeln!(
             out,
             "memory reads {:.1} GB/s, a token {:.1} MB of weights",
-            bandwidth / 1e9,
-            bytes as f64 / 1e6
+            self.bandwidth / 1e9,
+            self.bytes as f64 / 1e6
         )?;
-        if let Some(rate) = int8 {
-            writeln!(
+        match self.int8 {
+            Some(rate) => writeln!(
                 out,
                 "{} does {:.2} int8 Top/s, a token of a prompt takes {:.2} Gop",
-                isa.name(),
+                self.isa.name(),
                 rate / 1e12,
-                operations as f64 / 1e9
-            )?;
+                self.operations as f64 / 1e9
+            ),
+            None => Ok(()),
         }
-        table(&rows).print(out)
-    })
+    }
+}
+
+/// Every row of the table.
+fn measure(
+    arguments: &Arguments,
+    session: &mut Session,
+    limits: &Limits,
+    terminal: &Terminal,
+) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for &tokens in &arguments.prefill {
+        terminal.note(format_args!("prefill of {tokens}"));
+        let seconds = median(arguments.repeat, || prefill(session, tokens))?;
+        rows.push(Row {
+            test: format!("prefill {tokens}"),
+            tokens,
+            seconds,
+            limit: limits.int8.map(|rate| rate / limits.operations as f64),
+        });
+    }
+    for &depth in &arguments.depth {
+        terminal.note(format_args!("decode of {} at {depth}", arguments.decode));
+        let seconds = median(arguments.repeat, || {
+            decode(session, depth, arguments.decode)
+        })?;
+        rows.push(Row {
+            test: format!("decode {} at {depth}", arguments.decode),
+            tokens: arguments.decode,
+            seconds,
+            limit: Some(limits.bandwidth / limits.bytes as f64),
+        });
+    }
+    Ok(rows)
 }
 
 fn table(rows: &[Row]) -> Table<4> {
