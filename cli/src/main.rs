@@ -4,6 +4,7 @@ mod answer;
 mod arguments;
 mod commands;
 mod exit;
+mod files;
 mod interrupt;
 mod machine;
 mod nearest;
