@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::nearest::nearest;
 use crate::terminal;
 
 const FAILED: u8 = 1;
@@ -96,7 +97,7 @@ fn one_line(error: &clap::Error) -> String {
     if let Some(rest) = line.strip_prefix("error: ") {
         line = rest.to_owned();
     }
-    if let Some(near) = suggestion(error) {
+    if let Some(near) = suggestion(error).or_else(|| near_command(error)) {
         line.push_str(&format!("; did you mean `{near}`?"));
     }
     line.push_str(&format!("; see `{} --help`", command_path()));
@@ -115,6 +116,16 @@ fn suggestion(error: &clap::Error) -> Option<String> {
         ContextValue::Strings(many) => many.last().cloned(),
         _ => None,
     })
+}
+
+/// The command nearest to an unknown one, where clap sees none.
+fn near_command(error: &clap::Error) -> Option<String> {
+    let ContextValue::String(wanted) = error.get(ContextKind::InvalidSubcommand)? else {
+        return None;
+    };
+    let known = crate::arguments::command();
+    let names = known.get_subcommands().map(clap::Command::get_name);
+    nearest(wanted, names).map(str::to_owned)
 }
 
 /// `inkstone` with the command that was named, if it exists.

@@ -5,6 +5,7 @@ mod arguments;
 mod commands;
 mod energy;
 mod exit;
+mod files;
 mod interrupt;
 mod machine;
 mod nearest;

@@ -11,6 +11,8 @@ use inkstone_engine::Model;
 use inkstone_engine::format::{MAGIC, SectionKind};
 use inkstone_engine::text::{self, Tokenizer};
 
+use crate::files;
+
 /// The tokenizer section of `.ink` models, GGUF files, folders, `tokenizer.json` and SentencePiece models.
 pub(crate) fn tokenizer_section(path: &Path) -> anyhow::Result<Vec<u8>> {
     if is_ink(path)? {
@@ -34,7 +36,7 @@ pub(crate) struct Template {
 /// The chat template of `.ink` models, GGUF files, Hugging Face folders and `.jinja` files.
 pub(crate) fn template(path: &Path) -> anyhow::Result<Template> {
     if path.extension().is_some_and(|e| e == "jinja") {
-        let source = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let source = files::text(path)?;
         let (bos, eos) = (String::new(), String::new());
         return Ok(Template { source, bos, eos });
     }

@@ -4,6 +4,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use inkstone_engine::Params;
 use inkstone_engine::sampler::{Parameter, TABLE};
 
+use crate::terminal::Terminal;
+
 /// How the next token is chosen, and when an answer ends.
 #[derive(Clone)]
 pub(crate) struct Sampling {
@@ -21,6 +23,16 @@ impl Sampling {
     /// The parameters; all that was not given is neutral.
     pub(crate) fn params(&self) -> &Params {
         &self.given
+    }
+
+    /// Tells which options do nothing, where the choice is greedy.
+    pub(crate) fn note_idle(&self, terminal: &Terminal) {
+        for parameter in self.given.idle() {
+            terminal.note(format_args!(
+                "--{} does nothing at temperature 0; add --temp",
+                flag(parameter)
+            ));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `inkstone chat`: a conversation with history and a line editor.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use crate::answer::{answer, options, stats_line};
 use crate::arguments::{self, Sampling};
 use crate::exit::Usage;
+use crate::files;
 use crate::interrupt;
 use crate::nearest::nearest;
 use crate::resolve;
@@ -70,6 +72,7 @@ pub(crate) fn talk(
     }
     let mut session = model.session(&session.config())?;
     session.set_sampling(sampling.params())?;
+    sampling.note_idle(terminal);
     interrupt::cancels(session.canceller());
     let talk = Talk {
         terminal,
@@ -289,7 +292,7 @@ impl Talk<'_> {
     fn save(&mut self, file: &str) -> anyhow::Result<Next> {
         let path = named(file)?;
         let text = serde_json::to_string_pretty(&self.messages)?;
-        fs::write(path, text).map_err(|error| Usage::error(format!("{file}: {error}")))?;
+        files::create(path)?.write_all(text.as_bytes())?;
         self.terminal.note(format_args!(
             "{} messages are in {file}",
             self.messages.len()
@@ -299,8 +302,7 @@ impl Talk<'_> {
 
     fn load(&mut self, file: &str) -> anyhow::Result<Next> {
         let path = named(file)?;
-        let text =
-            fs::read_to_string(path).map_err(|error| Usage::error(format!("{file}: {error}")))?;
+        let text = files::text(path)?;
         self.messages = serde_json::from_str(&text)
             .map_err(|error| Usage::error(format!("{file}: {error}")))?;
         self.terminal

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use inkstone_converter::Source;
 use inkstone_converter::compare::{Outcome, compare};
-use inkstone_engine::Model;
+use inkstone_engine::Mapped;
 use serde_json::{Value, json};
 
 use crate::resolve;
@@ -27,8 +27,8 @@ pub(crate) struct Arguments {
 /// Compares.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     let source = Source::open(&resolve::source(terminal, &arguments.source)?)?;
-    let model = Model::open(&arguments.result)?;
-    let comparison = compare(&source, &model.file())?;
+    let result = Mapped::open(&arguments.result)?;
+    let comparison = compare(&source, &result.file())?;
     let tensors: Vec<Value> = comparison
         .tensors
         .iter()

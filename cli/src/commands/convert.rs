@@ -10,6 +10,7 @@ use inkstone_engine::hash::hex;
 use serde_json::{Map, Value, json};
 
 use crate::exit::Usage;
+use crate::files;
 use crate::resolve;
 use crate::store::convert_to;
 use crate::terminal::{Terminal, confirm};
@@ -36,8 +37,9 @@ pub(crate) struct Arguments {
 
 /// Converts and reports.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
-    let (path, about) = resolve::source_and_about(terminal, &arguments.source)?;
     let to = &arguments.output;
+    files::has_folder(to)?;
+    let (path, about) = resolve::source_and_about(terminal, &arguments.source)?;
     if to.exists() && !arguments.yes {
         match confirm(&format!("Replace {}?", to.display()))? {
             Some(true) => {}

@@ -62,13 +62,11 @@ pub(crate) fn run(_: Arguments, terminal: &Terminal) -> anyhow::Result<()> {
         ),
     ];
     for device in DEVICES {
-        let found = device
-            .describe()
-            .into_iter()
-            .map(|(name, value)| format!("{name} {value}"));
+        let found = device.describe().into_iter();
+        let found = found.map(|(name, value)| format!(", {name} {value}"));
         rows.push((
             "device",
-            format!("{}: {}", device.name, found.collect::<Vec<_>>().join(", ")),
+            format!("{}{}", device.name, found.collect::<String>()),
         ));
     }
     terminal.result(&value, |out| {

@@ -1,6 +1,5 @@
 //! `inkstone render`: a conversation as the text that a model is given.
 
-use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,6 +10,7 @@ use inkstone_engine::text::template::{Context, DateTime, render};
 use serde_json::{Map, Value, json};
 
 use crate::exit::Usage;
+use crate::files;
 use crate::resolve;
 use crate::terminal::Terminal;
 use crate::text_side::template;
@@ -79,7 +79,7 @@ fn read_array(path: &Path) -> anyhow::Result<Value> {
             .context("stdin")?;
         text
     } else {
-        fs::read_to_string(path).with_context(named)?
+        files::text(path)?
     };
     let value: Value = serde_json::from_str(&text).with_context(named)?;
     if !value.is_array() {

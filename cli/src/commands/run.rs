@@ -60,26 +60,17 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
         return chat::talk(terminal, name.name()?, system, &sampling, &session);
     };
     let model = resolve::model(terminal, name.name()?)?;
-    let tokens = if raw || !model.has_template() {
-        if !raw && system.is_some() {
-            return Err(Usage::error(format!(
-                "{} is a base model: it has no chat template for --system",
-                model.name()
-            )));
-        }
-        if !raw {
-            terminal.note(format_args!(
-                "{} is a base model without a chat template: it continues the text",
-                model.name()
-            ));
-        }
+    let tokens = if raw {
         model.encode(&prompt)
-    } else {
+    } else if model.has_template() {
         chat_tokens(&model, system.as_deref(), &prompt)?
+    } else {
+        continued_tokens(terminal, &model, system.as_deref(), &prompt)?
     };
     let mut session = model.session(&session.config())?;
     interrupt::cancels(session.canceller());
     session.set_sampling(sampling.params())?;
+    sampling.note_idle(terminal);
     session
         .feed(&tokens)
         .context("ask for a longer --context")?;
@@ -115,6 +106,25 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
         }
         _ => Ok(()),
     }
+}
+
+/// What a base model continues; that it does not answer is told.
+fn continued_tokens(
+    terminal: &Terminal,
+    model: &Model,
+    system: Option<&str>,
+    prompt: &str,
+) -> anyhow::Result<Vec<u32>> {
+    let name = model.name();
+    if system.is_some() {
+        return Err(Usage::error(format!(
+            "{name} is a base model: it has no chat template for --system"
+        )));
+    }
+    terminal.note(format_args!(
+        "{name} is a base model without a chat template: it continues the text"
+    ));
+    Ok(model.encode(prompt))
 }
 
 fn chat_tokens(model: &Model, system: Option<&str>, prompt: &str) -> anyhow::Result<Vec<u32>> {

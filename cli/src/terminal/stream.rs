@@ -1,10 +1,9 @@
 //! Text as it is made, to stdout or a file.
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use anyhow::Context;
+use crate::files;
 
 /// Where an answer goes, piece by piece.
 pub(crate) struct Stream {
@@ -17,7 +16,7 @@ impl Stream {
     pub(crate) fn new(file: Option<&Path>) -> anyhow::Result<Self> {
         Ok(match file {
             Some(path) => Self {
-                out: Box::new(File::create(path).with_context(|| path.display().to_string())?),
+                out: Box::new(files::create(path)?),
                 terminal: false,
             },
             None => Self {

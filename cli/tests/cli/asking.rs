@@ -87,6 +87,7 @@ fn misspelt_names_are_suggested() {
     let sandbox = Sandbox::new();
     for (arguments, meant) in [
         (&["pul"][..], "`pull`"),
+        (&["rnu"], "`run`"),
         (&["pull", "smolm2-135"], "`smollm2-135m`"),
         (&["list", "--availabel"], "`--available`"),
     ] {

@@ -73,6 +73,24 @@ fn a_conversion_is_reported_and_proved() {
 }
 
 #[test]
+fn weights_without_a_tokenizer_are_converted_and_proved_but_not_run() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.folder().join("bare");
+    fs::create_dir_all(&folder).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(checkpoint("llama").join(file), folder.join(file)).unwrap();
+    }
+    let from = folder.to_string_lossy();
+    let to = sandbox.folder().join("x.ink");
+    let to = to.to_string_lossy();
+    assert_eq!(sandbox.run(&["convert", &from, "-o", &to]).code, Some(0));
+    let compared = sandbox.run(&["compare", &from, &to, "--json"]).json();
+    assert_eq!(compared["rounded"], 0);
+    let run = sandbox.run(&["run", &to, "the"]);
+    assert!(run.error().contains("tokenizer beside"), "{}", run.stderr);
+}
+
+#[test]
 fn rounding_is_told_and_measured() {
     let sandbox = Sandbox::new();
     let from = checkpoint("llama").to_string_lossy().into_owned();
@@ -226,6 +244,52 @@ fn an_answer_is_the_same_twice_and_seeds_change_it() {
         sandbox.run(&["run", &model, "x", "--temp", "-1"]).code,
         Some(2)
     );
+}
+
+#[test]
+fn what_a_model_cannot_take_is_told_in_a_line_that_says_what_to_do() {
+    let sandbox = Sandbox::new();
+    let model = converted(&sandbox);
+    let from = checkpoint("llama").to_string_lossy().into_owned();
+    let talks = chatty(&sandbox);
+    let nowhere = sandbox.folder().join("no/such");
+    let nowhere = nowhere.to_string_lossy();
+    for (arguments, advice) in [
+        (&["run", &model, "x", "-c", "0"][..], "from 1 to"),
+        (&["run", &model, "x", "--batch", "0"], "from 1 to"),
+        (&["run", &model, "x", "--stop-id", "99999999"], "vocabulary"),
+        (&["run", &model, "x", "-o", &nowhere], "make it first"),
+        (&["convert", &from, "-o", &nowhere], "make it first"),
+        (&["inspect", &nowhere], "check the path"),
+        (
+            &["eval", "ppl", &model, "--text", &nowhere],
+            "check the path",
+        ),
+        (&["eval", "ppl", &model, "--text", &model], "UTF-8"),
+        (&["render", &talks, "--messages", &talks], "name a file"),
+    ] {
+        let ended = sandbox.run(arguments);
+        assert!(
+            ended.error().contains(advice),
+            "{arguments:?}: {}",
+            ended.stderr
+        );
+        assert!(matches!(ended.code, Some(1 | 2)), "{arguments:?}");
+    }
+}
+
+#[test]
+fn options_that_greedy_choice_makes_idle_are_told() {
+    let sandbox = Sandbox::new();
+    let model = converted(&sandbox);
+    let told = |more: &[&str]| {
+        let mut arguments = vec!["run", &model, "the", "-n", "1", "--top-p", "0.9"];
+        arguments.extend(more);
+        let told = sandbox.run(&arguments).stderr;
+        told.matches("does nothing").count()
+    };
+    assert_eq!(told(&[]), 1);
+    assert_eq!(told(&["--temp", "1"]), 0);
 }
 
 #[test]

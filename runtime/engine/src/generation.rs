@@ -8,7 +8,7 @@ use inkstone_text::Detokenizer;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
-use crate::sampler::Stops;
+use crate::sampler::{Stops, in_vocabulary};
 use crate::session::{Event, Session};
 
 /// How an answer is made.
@@ -111,8 +111,13 @@ impl<'m> Generation<'m> {
     /// An answer by a session of `model` whose prompt has been fed.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a stop text that is empty or too long, or too many.
+    /// [`ErrorKind::Invalid`] for a stop text that is empty or too long, or too many, and for a stop token that is not
+    /// of the vocabulary.
     pub fn new(model: &'m Model, options: &Options) -> Result<Generation<'m>> {
+        let vocabulary = model.spec().vocabulary as usize;
+        for &id in &options.stop_ids {
+            in_vocabulary("stop_ids", id, vocabulary)?;
+        }
         let detokenizer = Detokenizer::continuing(model.tokenizer());
         Ok(Generation {
             detokenizer: if options.show_special {

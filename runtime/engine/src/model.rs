@@ -1,25 +1,26 @@
 //! An `.ink` file, opened: mapped, checked once, shared.
 
 use core::ops::Range;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use inkstone_format::records::{self, Manifest, Provenance, Record};
-use inkstone_format::{ErrorKind as FormatError, File, SectionKind};
+use inkstone_format::{File, SectionKind};
 use inkstone_model::{LayerSpec, ModelError, Spec};
 use inkstone_text::Tokenizer;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::map::Map;
+use crate::mapped::Mapped;
+
+const NO_TOKENIZER: &str =
+    "the file knows tokens by number only; convert again with the tokenizer beside the weights";
 
 /// A model that is ready to use; clones share it.
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);
 
 struct Inner {
-    map: Map,
-    path: PathBuf,
+    mapped: Mapped,
     id: [u8; 32],
     spec: Spec,
     layers: Vec<LayerSpec>,
@@ -33,7 +34,7 @@ pub(crate) struct Bytes(Model);
 
 impl AsRef<[u8]> for Bytes {
     fn as_ref(&self) -> &[u8] {
-        self.0.0.map.as_ref()
+        self.0.0.mapped.bytes()
     }
 }
 
@@ -44,16 +45,16 @@ impl Model {
     /// [`ErrorKind::NotFound`], [`ErrorKind::NotAModel`], [`ErrorKind::Damaged`], [`ErrorKind::Unsupported`] or
     /// [`ErrorKind::Io`].
     pub fn open(path: &Path) -> Result<Model> {
-        let map = Map::open(path).map_err(|e| unreadable(path, e))?;
-        let file = File::parse(map.as_ref()).map_err(|e| refused(path, e))?;
+        let mapped = Mapped::open(path)?;
+        let file = mapped.file();
         let model = inkstone_model::Model::new(file).map_err(|e| unfit(path, e))?;
-        let damaged =
-            |what: &str| Error::text(ErrorKind::Damaged, format!("{}: {what}", path.display()));
+        let refused = |kind, what: &str| Error::text(kind, format!("{}: {what}", path.display()));
+        let damaged = |what: &str| refused(ErrorKind::Damaged, what);
         let section = file.section(SectionKind::Tokenizer);
-        let section = section.ok_or_else(|| damaged("the file has no tokenizer"))?;
+        let section = section.ok_or_else(|| refused(ErrorKind::Unsupported, NO_TOKENIZER))?;
         Tokenizer::parse(section).map_err(|e| damaged(&e.to_string()))?;
         let spec = model.spec();
-        let start = section.as_ptr().addr() - map.as_ref().as_ptr().addr();
+        let start = section.as_ptr().addr() - mapped.bytes().as_ptr().addr();
         let stops = stops(&file, spec.vocabulary)
             .ok_or_else(|| damaged("the stop tokens are not of the vocabulary"))?;
         let inner = Inner {
@@ -64,15 +65,14 @@ impl Model {
                 .collect(),
             tokenizer: start..start + section.len(),
             stops,
-            path: path.to_path_buf(),
-            map,
+            mapped,
         };
         Ok(Model(Arc::new(inner)))
     }
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
-        &self.0.path
+        self.0.mapped.path()
     }
 
     /// The name in the manifest, or else that of the file.
@@ -109,12 +109,12 @@ impl Model {
 
     /// The file's sections and tensors.
     pub fn file(&self) -> File<'_> {
-        File::parse(self.0.map.as_ref()).expect("`open` has parsed the same bytes")
+        self.0.mapped.file()
     }
 
     /// Text to tokens and back.
     pub fn tokenizer(&self) -> Tokenizer<'_> {
-        let section = &self.0.map.as_ref()[self.0.tokenizer.clone()];
+        let section = &self.0.mapped.bytes()[self.0.tokenizer.clone()];
         Tokenizer::parse(section).expect("`open` has parsed the same bytes")
     }
 
@@ -167,9 +167,7 @@ impl Model {
     /// # Errors
     /// [`ErrorKind::Damaged`], with the place.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        self.file()
-            .verify(progress)
-            .map_err(|e| refused(self.path(), e))
+        self.0.mapped.verify(progress)
     }
 
     pub(crate) fn view(&self) -> inkstone_model::Model<'_> {
@@ -181,7 +179,7 @@ impl Model {
     }
 
     pub(crate) fn mapped(&self) -> u64 {
-        self.0.map.as_ref().len() as u64
+        self.0.mapped.bytes().len() as u64
     }
 
     fn record<R: Record>(&self, kind: SectionKind) -> Result<Option<R>> {
@@ -213,37 +211,6 @@ fn stops(file: &File<'_>, vocabulary: u32) -> Option<Vec<u32>> {
     let stops: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
     let sound = rest.is_empty() && words.len() <= 1024 && stops.iter().all(|&id| id < vocabulary);
     sound.then_some(stops)
-}
-
-fn unreadable(path: &Path, error: io::Error) -> Error {
-    let kind = match error.kind() {
-        io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::InvalidInput => ErrorKind::NotAModel,
-        io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
-        _ => ErrorKind::Io,
-    };
-    let text = match error.kind() {
-        io::ErrorKind::NotFound => format!("{}: there is no such file", path.display()),
-        _ => format!("{}: {error}", path.display()),
-    };
-    Error::text(kind, text)
-}
-
-fn refused(path: &Path, error: inkstone_format::Error) -> Error {
-    let (kind, advice) = match error.kind {
-        FormatError::Magic => (ErrorKind::NotAModel, "; convert it first"),
-        FormatError::BigEndianHost => (ErrorKind::Unsupported, ""),
-        FormatError::Version | FormatError::Numerics => (
-            ErrorKind::Unsupported,
-            "; convert it again with this version",
-        ),
-        FormatError::Feature
-        | FormatError::Section
-        | FormatError::Format
-        | FormatError::Endianness => (ErrorKind::Unsupported, "; a later version may read it"),
-        _ => (ErrorKind::Damaged, "; get or convert it again"),
-    };
-    Error::text(kind, format!("{}: {error}{advice}", path.display()))
 }
 
 fn unfit(path: &Path, error: ModelError) -> Error {

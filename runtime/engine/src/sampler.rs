@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use candidates::Candidates;
 use noise::Noise;
 
+pub(crate) use params::in_vocabulary;
 pub use params::{ParamError, Params};
 pub use stops::Stops;
 pub use table::{Parameter, Row, TABLE};

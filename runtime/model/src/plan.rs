@@ -126,7 +126,14 @@ pub struct Plan {
 #[non_exhaustive]
 pub enum PlanError {
     /// A count of the configuration is zero or beyond what is sensible.
-    Config(&'static str),
+    Config {
+        /// Which one.
+        what: &'static str,
+        /// What it was.
+        value: u32,
+        /// The greatest it may be; the least is 1.
+        high: u32,
+    },
     /// The memory would exceed the address space.
     TooLarge,
 }
@@ -134,7 +141,9 @@ pub enum PlanError {
 impl core::fmt::Display for PlanError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            PlanError::Config(what) => write!(f, "{what} is out of range"),
+            PlanError::Config { what, value, high } => {
+                write!(f, "{what} is {value}, it must be from 1 to {high}")
+            }
             PlanError::TooLarge => write!(
                 f,
                 "the session would need more memory than there are addresses"
@@ -151,11 +160,11 @@ impl Plan {
     /// # Errors
     /// A count that is out of range, or sizes beyond the address space.
     pub fn new(model: &Model<'_>, config: Config) -> Result<Plan, PlanError> {
-        let in_range = |what, n: u32, high: u32| {
-            if n >= 1 && n <= high {
+        let in_range = |what, value: u32, high: u32| {
+            if value >= 1 && value <= high {
                 Ok(())
             } else {
-                Err(PlanError::Config(what))
+                Err(PlanError::Config { what, value, high })
             }
         };
         in_range("context", config.context, 1 << 26)?;

@@ -1,6 +1,5 @@
 //! `inkstone eval ppl`: perplexity of a text.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -10,6 +9,7 @@ use inkstone_eval::perplexity::{Options, perplexity};
 use serde_json::json;
 
 use crate::arguments::{Model, Session};
+use crate::files;
 use crate::resolve;
 use crate::terminal::Terminal;
 
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
 /// Measures.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     let named = || arguments.text.display().to_string();
-    let text = fs::read_to_string(&arguments.text).with_context(named)?;
+    let text = files::text(&arguments.text)?;
     let model = resolve::model(terminal, arguments.model.name()?)?;
     let options = Options {
         context: arguments

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::table::{Parameter, TABLE};
+use super::table::{GREEDY, Parameter, TABLE};
 
 /// The parameters of all samplers; the default is greedy choice.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,6 +151,14 @@ impl Params {
         find(name).map(|parameter| (parameter.get)(self))
     }
 
+    /// The parameters that were set and do nothing, since temperature 0 is greedy choice.
+    pub fn idle(&self) -> impl Iterator<Item = &'static Parameter> + '_ {
+        let (greedy, neutral) = ((GREEDY.active)(self), Params::default());
+        let after = TABLE.iter().skip_while(|row| row.name != GREEDY.name);
+        let after = after.flat_map(|row| row.parameters);
+        after.filter(move |parameter| greedy && (parameter.get)(self) != (parameter.get)(&neutral))
+    }
+
     /// Checks every parameter for a model of `vocabulary` tokens.
     ///
     /// # Errors
@@ -215,7 +223,11 @@ fn in_range(parameter: &'static str, value: f64, min: f64, max: f64) -> Result<(
     })
 }
 
-fn in_vocabulary(parameter: &'static str, id: u32, vocabulary: usize) -> Result<(), ParamError> {
+pub(crate) fn in_vocabulary(
+    parameter: &'static str,
+    id: u32,
+    vocabulary: usize,
+) -> Result<(), ParamError> {
     if (id as usize) < vocabulary {
         return Ok(());
     }

@@ -121,7 +121,7 @@ const DRY: Row = Row {
     parameters: &[
         Parameter {
             name: "dry_multiplier",
-            doc: "what a repetition of the allowed length loses; 0 is off",
+            doc: "what a repetition of the allowed length loses to DRY; 0 is off",
             default: 0.0,
             min: 0.0,
             max: 100.0,
@@ -131,7 +131,7 @@ const DRY: Row = Row {
         },
         Parameter {
             name: "dry_base",
-            doc: "growth of the loss with each further token",
+            doc: "growth of that loss with each further token",
             default: 1.75,
             min: 1.0,
             max: 10.0,
@@ -141,7 +141,7 @@ const DRY: Row = Row {
         },
         Parameter {
             name: "dry_allowed_length",
-            doc: "length from which repetitions count",
+            doc: "length from which DRY counts repetitions",
             default: 2.0,
             min: 1.0,
             max: LAST_N,
@@ -151,7 +151,7 @@ const DRY: Row = Row {
         },
         Parameter {
             name: "dry_last_n",
-            doc: "how many tokens are searched for repetitions; 0 is all",
+            doc: "how many tokens DRY searches for repetitions; 0 is all",
             default: 0.0,
             min: 0.0,
             max: LAST_N,
@@ -177,7 +177,7 @@ const TOP_K: Row = Row {
     doc: "keeps the k likeliest tokens",
     parameters: &[Parameter {
         name: "top_k",
-        doc: "how many tokens stay; 0 is off",
+        doc: "how many of the likeliest tokens stay; 0 is off",
         default: 0.0,
         min: 0.0,
         max: LAST_N,
@@ -194,7 +194,7 @@ const TYPICAL: Row = Row {
     doc: "keeps the tokens whose surprise is nearest to the entropy",
     parameters: &[Parameter {
         name: "typical_p",
-        doc: "probability that they reach together; 1 is off",
+        doc: "probability that the most typical tokens reach together; 1 is off",
         default: 1.0,
         min: 0.0,
         max: 1.0,
@@ -211,7 +211,7 @@ const TOP_P: Row = Row {
     doc: "keeps the likeliest tokens that reach a probability together",
     parameters: &[Parameter {
         name: "top_p",
-        doc: "that probability; 1 is off",
+        doc: "probability that the likeliest tokens reach together; 1 is off",
         default: 1.0,
         min: 0.0,
         max: 1.0,
@@ -228,7 +228,7 @@ const MIN_P: Row = Row {
     doc: "keeps the tokens that are not much less likely than the likeliest",
     parameters: &[Parameter {
         name: "min_p",
-        doc: "least probability, as a part of the likeliest one's; 0 is off",
+        doc: "least probability of a token, as a part of the likeliest one's; 0 is off",
         default: 0.0,
         min: 0.0,
         max: 1.0,
@@ -246,7 +246,7 @@ const XTC: Row = Row {
     parameters: &[
         Parameter {
             name: "xtc_probability",
-            doc: "how often it acts; 0 is off",
+            doc: "how often XTC drops all but the last of several likely tokens; 0 is off",
             default: 0.0,
             min: 0.0,
             max: 1.0,
@@ -256,7 +256,7 @@ const XTC: Row = Row {
         },
         Parameter {
             name: "xtc_threshold",
-            doc: "probability from which a token is likely; above 0.5 none is",
+            doc: "probability from which a token is likely to XTC; above 0.5 none is",
             default: 0.1,
             min: 0.0,
             max: 1.0,
@@ -276,7 +276,7 @@ const TEMPERATURE: Row = Row {
     doc: "divides all logits: below 1 sharper, above 1 flatter",
     parameters: &[Parameter {
         name: "temperature",
-        doc: "the divisor; 0 is greedy choice",
+        doc: "divides all logits: below 1 sharper, above 1 flatter; 0 is greedy choice",
         default: 0.0,
         min: 0.0,
         max: 100.0,
@@ -294,7 +294,7 @@ const MIROSTAT: Row = Row {
     parameters: &[
         Parameter {
             name: "mirostat_tau",
-            doc: "the target in bits; 0 is off, 5 is usual",
+            doc: "surprise in bits that mirostat 2 keeps the text near; 0 is off, 5 is usual",
             default: 0.0,
             min: 0.0,
             max: 100.0,
@@ -304,7 +304,7 @@ const MIROSTAT: Row = Row {
         },
         Parameter {
             name: "mirostat_eta",
-            doc: "how fast the bound on surprise follows",
+            doc: "how fast mirostat's bound on surprise follows",
             default: 0.1,
             min: 0.0,
             max: 1.0,

@@ -58,7 +58,7 @@ fn damage_and_other_versions_are_told_apart() {
     write(&recipe(), &path, &[258]);
     assert_eq!(refused(&path).kind(), ErrorKind::Damaged);
     write_with(&recipe(), &path, &[]);
-    assert_eq!(refused(&path).kind(), ErrorKind::Damaged);
+    assert_eq!(refused(&path).kind(), ErrorKind::Unsupported);
     write_with(
         &recipe(),
         &path,
