@@ -41,6 +41,8 @@ pub(crate) struct Arguments {
     sampling: Sampling,
     #[command(flatten)]
     session: arguments::Session,
+    #[command(flatten)]
+    speculation: arguments::Speculation,
 }
 
 /// Runs.
@@ -54,10 +56,12 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
         output,
         sampling,
         session,
+        speculation,
     } = arguments;
     let (name, prompt) = model.with_prompt(prompt);
     let Some(prompt) = prompt.map_or_else(prompt_of_stdin, |text| Ok(Some(text)))? else {
-        return chat::talk(terminal, name.name()?, system, &sampling, &session);
+        let config = speculation.add_to(session.config(), terminal)?;
+        return chat::talk(terminal, name.name()?, system, &sampling, &config);
     };
     let model = resolve::model(terminal, name.name()?)?;
     let tokens = if raw || !model.has_template() {
@@ -77,7 +81,8 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
     } else {
         chat_tokens(&model, system.as_deref(), &prompt)?
     };
-    let mut session = model.session(&session.config())?;
+    let config = speculation.add_to(session.config(), terminal)?;
+    let mut session = model.session(&config)?;
     interrupt::cancels(session.canceller());
     session.set_sampling(sampling.params())?;
     session

@@ -17,6 +17,21 @@ use crate::map::Map;
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);
 
+impl core::fmt::Debug for Model {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Model").field(&self.0.path).finish()
+    }
+}
+
+/// Models are equal that compute the same.
+impl PartialEq for Model {
+    fn eq(&self, other: &Model) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for Model {}
+
 struct Inner {
     map: Map,
     path: PathBuf,

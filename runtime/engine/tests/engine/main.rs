@@ -6,3 +6,4 @@ mod generating;
 mod sample;
 mod sessions;
 mod snapshots;
+mod speculating;
