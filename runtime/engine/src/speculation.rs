@@ -8,7 +8,7 @@ mod policy;
 
 use core::time::Duration;
 
-use crate::config::{Plan, SessionConfig};
+use crate::config::{Full, Plan, SessionConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 use crate::sampler::Params;
@@ -67,6 +67,7 @@ pub(crate) fn draft_config(config: &SessionConfig, context: u32, depth: u32) -> 
         context: Some(context),
         logits: 1,
         rewind: config.rewind.saturating_add(depth),
+        full: Full::Error,
         speculation: Speculation::Off,
         draft: None,
         ..config.clone()

@@ -19,8 +19,11 @@ const OUTLIER: f64 = 2.0;
 /// What a row is hoped to cost beside the first, as a part of it, before it was measured.
 const ROW: f64 = 0.25;
 
-/// What it is feared to cost.
+/// What it is feared to cost while no run of several rows was measured.
 const WORST_ROW: f64 = 1.0;
+
+/// How many times the cost of the rows below it is feared of one that was not measured.
+const STEEPER: f64 = 2.0;
 
 /// What must be gained, as a part of the plain rate.
 const MARGIN: f64 = 0.03;
@@ -127,9 +130,9 @@ impl Policy {
             chance *= offer.probability;
             tokens += chance;
             let guessing = offer.guess * guesses as f64;
-            let seconds = |row: f64| self.cost(guesses + 1, row * one) + guessing;
-            let rate = tokens / seconds(ROW);
-            if rate > best_rate && seconds(WORST_ROW) - one <= free {
+            let seconds = |row: f64| self.cost(guesses + 1, row) + guessing;
+            let rate = tokens / seconds(ROW * one);
+            if rate > best_rate && seconds(self.feared(guesses, one)) - one <= free {
                 (best, best_rate) = (guesses, rate);
             }
         }
@@ -139,6 +142,15 @@ impl Policy {
     /// Seconds of a run of one row, once it was measured.
     pub(super) fn one(&self) -> Option<f64> {
         Some(self.costs[0]).filter(|&cost| cost > 0.0)
+    }
+
+    /// Seconds that one more row takes at worst, behind so many.
+    fn feared(&self, rows: usize, one: f64) -> f64 {
+        let measured = (2..=rows).rev().find(|&rows| self.costs[rows - 1] > 0.0);
+        measured.map_or(WORST_ROW * one, |rows| {
+            let each = (self.costs[rows - 1] - one) / (rows - 1) as f64;
+            (STEEPER * each).max(ROW * one)
+        })
     }
 
     /// Seconds of a run of `rows` rows: measured, or on a straight line between those that were; beyond them a row

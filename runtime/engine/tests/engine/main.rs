@@ -3,6 +3,7 @@
 
 mod files;
 mod generating;
+mod governing;
 mod sample;
 mod sessions;
 mod snapshots;
