@@ -31,9 +31,8 @@ fn real(name: &str) -> Result<(), Failed> {
     for params in params() {
         let (expected, _) = drawn(&model, &config(Speculation::Off, None), &params, &prompt)?;
         for (speculation, draft) in [
-            (Speculation::Auto, None),
             (Speculation::Depth(8), None),
-            (Speculation::Depth(3), Some(model.clone())),
+            (Speculation::Auto, Some(model.clone())),
         ] {
             let config = config(speculation, draft);
             let (tokens, guesses) = drawn(&model, &config, &params, &prompt)?;

@@ -64,22 +64,10 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
         return chat::talk(terminal, name.name()?, system, &sampling, &config);
     };
     let model = resolve::model(terminal, name.name()?)?;
-    let tokens = if raw || !model.has_template() {
-        if !raw && system.is_some() {
-            return Err(Usage::error(format!(
-                "{} is a base model: it has no chat template for --system",
-                model.name()
-            )));
-        }
-        if !raw {
-            terminal.note(format_args!(
-                "{} is a base model without a chat template: it continues the text",
-                model.name()
-            ));
-        }
+    let tokens = if raw {
         model.encode(&prompt)
     } else {
-        chat_tokens(&model, system.as_deref(), &prompt)?
+        tokens(terminal, &model, system.as_deref(), &prompt)?
     };
     let config = speculation.add_to(session.config(), terminal)?;
     let mut session = model.session(&config)?;
@@ -122,7 +110,26 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
     }
 }
 
-fn chat_tokens(model: &Model, system: Option<&str>, prompt: &str) -> anyhow::Result<Vec<u32>> {
+/// The prompt as the model wants to be asked: as a conversation, or the text itself.
+fn tokens(
+    terminal: &Terminal,
+    model: &Model,
+    system: Option<&str>,
+    prompt: &str,
+) -> anyhow::Result<Vec<u32>> {
+    if !model.has_template() {
+        if system.is_some() {
+            return Err(Usage::error(format!(
+                "{} is a base model: it has no chat template for --system",
+                model.name()
+            )));
+        }
+        terminal.note(format_args!(
+            "{} is a base model without a chat template: it continues the text",
+            model.name()
+        ));
+        return Ok(model.encode(prompt));
+    }
     let mut messages = Vec::new();
     messages.extend(system.map(|text| json!({"role": "system", "content": text})));
     messages.push(json!({"role": "user", "content": prompt}));

@@ -40,6 +40,8 @@ pub struct Session {
     canceller: Canceller,
     /// The row of logits that follow the last token, where they are there.
     ready: Option<usize>,
+    /// The device's row that is row 0 to whoever asks: another one where a guess came true.
+    first_row: usize,
     /// A stop token was drawn and nothing fed since.
     stopped: bool,
     speculator: Option<Speculator>,
@@ -128,6 +130,7 @@ impl Session {
             config: config.clone(),
             canceller: Canceller::default(),
             ready: None,
+            first_row: 0,
             stopped: false,
             governor: None,
         };
@@ -277,7 +280,8 @@ impl Session {
         }
         let row = self.ready.unwrap_or_default();
         let place = self.dropped + self.core.tokens().len() as u64;
-        let token = self.sampler.sample(self.core.logits(row), place);
+        let logits = self.core.logits(self.first_row + row);
+        let token = self.sampler.sample(logits, place);
         if let (Some(speculator), Some(guess)) = (&mut self.speculator, self.core.guess()) {
             speculator.judge(guess == token);
         }
@@ -314,14 +318,14 @@ impl Session {
         let (step, _) = self.run(|core, stop| core.step_all(rows, Some(stop)))?;
         let rows = self.core.done() - before;
         if step != Step::Idle {
-            self.ready = (step == Step::Ready).then_some(rows - 1);
+            (self.ready, self.first_row) = ((step == Step::Ready).then_some(rows - 1), 0);
         }
         Ok(rows as u32)
     }
 
     /// Logits by row of the last chunk, `vocabulary` long.
     pub fn logits(&mut self, row: u32) -> &[f32] {
-        self.core.logits(row as usize)
+        self.core.logits(self.first_row + row as usize)
     }
 
     /// Goes on behind a stop token that was drawn; whether there was one.
@@ -465,7 +469,7 @@ impl Session {
     fn reach(&mut self) -> Result<Step> {
         self.heed()?;
         if let Some(row) = self.core.guessed() {
-            self.ready = Some(row);
+            (self.ready, self.first_row) = (Some(0), row);
             return Ok(Step::Ready);
         }
         self.obey();
@@ -484,7 +488,7 @@ impl Session {
             speculator.ran(0, time);
         }
         if step != Step::Idle {
-            self.ready = (step == Step::Ready).then_some(0);
+            (self.ready, self.first_row) = ((step == Step::Ready).then_some(0), 0);
         }
         Ok(step)
     }
@@ -511,7 +515,7 @@ impl Session {
         let ran = self.run(|core, stop| core.step_ahead(speculator.guesses(), Some(stop)));
         if let Ok((_, time)) = ran {
             speculator.ran(count, time);
-            self.ready = Some(0);
+            (self.ready, self.first_row) = (Some(0), 0);
         }
         self.speculator = Some(speculator);
         match ran {

@@ -145,9 +145,9 @@ fn draw(sources: &mut Sources, tokens: &[u32], _: Found, out: &mut [u32]) -> Res
     }
     let behind = tokens.len() - session.done() as usize > out.len() + 1;
     let mut start = Instant::now();
-    for index in 0..out.len() {
+    for (index, guess) in out.iter_mut().enumerate() {
         match drawn(session) {
-            Ok(Some(token)) => out[index] = token,
+            Ok(Some(token)) => *guess = token,
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
             _ => return Ok(index),
         }
