@@ -20,7 +20,7 @@ const OUTLIER: f64 = 2.0;
 const ROW: f64 = 0.25;
 
 /// What it is feared to cost while no run of several rows was measured.
-const WORST_ROW: f64 = 1.0;
+const WORST_ROW: f64 = 0.5;
 
 /// How many times the cost of the rows below it is feared of one that was not measured.
 const STEEPER: f64 = 2.0;
@@ -32,7 +32,7 @@ const MARGIN: f64 = 0.03;
 const LOSS: f64 = 0.01;
 
 /// What may be lost in the beginning, in tokens' times.
-const FREE: f64 = 1.0;
+const FREE: f64 = 0.5;
 
 /// What is kept of gains to be lost again, in tokens' times.
 const CREDIT: f64 = 4.0;

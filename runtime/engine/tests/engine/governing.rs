@@ -1,12 +1,13 @@
 //! A host that says how hot it is, and what the session makes of it.
 
 use crate::sample::{configs, draw, open, recipe, tokens};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
 use inkstone_engine::{
     CAPS, Conditions, ErrorKind, Generation, Options, Session, SessionConfig, Speculation, Thermal,
 };
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A host whose heat is set from outside; it counts how often it is asked.
 #[derive(Clone, Default)]
