@@ -5,6 +5,9 @@
 //! [`feed`](Session::feed) and gives what follows by [`step`](Session::step); a [`Generation`] makes text of it.
 //! Between a session's making and its end nothing is allocated by feeding, stepping and streaming.
 //!
+//! Tokens are guessed ahead where that pays ([`Speculation`]); a host may tell how hot the device is
+//! ([`Session::govern`]). Neither changes what is drawn.
+//!
 //! ```no_run
 //! use inkstone_engine::{Generation, Model, Options, Piece, SessionConfig};
 //!

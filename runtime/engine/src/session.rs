@@ -315,7 +315,8 @@ impl Session {
         self.obey();
         let before = self.core.done();
         let rows = self.config.logits.min(self.plan.config.batch) as usize;
-        let (step, _) = self.run(|core, stop| core.step_all(rows, Some(stop)))?;
+        let begun = Instant::now();
+        let (step, _) = self.run(begun, |core, stop| core.step_all(rows, Some(stop)))?;
         let rows = self.core.done() - before;
         if step != Step::Idle {
             (self.ready, self.first_row) = ((step == Step::Ready).then_some(rows - 1), 0);
@@ -341,7 +342,7 @@ impl Session {
     }
 
     /// Asks `host` for the conditions between runs from now on, and takes as much of workers, time and guesses as
-    /// [`CAPS`](crate::CAPS) leaves. What is drawn does not change. A fork is asked to do nothing.
+    /// [`CAPS`](crate::CAPS) leaves. What is drawn does not change. A fork has no host.
     pub fn govern(&mut self, host: impl FnMut() -> Conditions + Send + 'static) {
         self.governor = Some(Governor::new(Box::new(host), Meter::here()));
     }
@@ -483,7 +484,8 @@ impl Session {
     fn plain(&mut self) -> Result<Step> {
         let before = self.core.done();
         let batch = self.plan.config.batch as usize;
-        let (step, time) = self.run(|core, stop| core.step(batch, Some(stop)))?;
+        let begun = Instant::now();
+        let (step, time) = self.run(begun, |core, stop| core.step(batch, Some(stop)))?;
         if let (Some(speculator), 1) = (&mut self.speculator, self.core.done() - before) {
             speculator.ran(0, time);
         }
@@ -503,6 +505,7 @@ impl Session {
         if tokens.len() != self.core.done() + 1 {
             return Ok(None);
         }
+        let begun = Instant::now();
         let mu = self.sampler.mirostat_mu();
         let count = speculator.guess(tokens, most, self.dropped, mu)?;
         if count == 0 {
@@ -512,7 +515,9 @@ impl Session {
         let Some(mut speculator) = self.speculator.take() else {
             return Ok(None);
         };
-        let ran = self.run(|core, stop| core.step_ahead(speculator.guesses(), Some(stop)));
+        let ran = self.run(begun, |core, stop| {
+            core.step_ahead(speculator.guesses(), Some(stop))
+        });
         if let Ok((_, time)) = ran {
             speculator.ran(count, time);
             (self.ready, self.first_row) = (Some(0), 0);
@@ -534,9 +539,11 @@ impl Session {
         Ok(())
     }
 
-    /// Has the core run something that may be given up; how long that took. Rests afterwards where it must.
+    /// Has the core run something that may be given up; how long that took. Rests afterwards where it must, from all
+    /// work since `begun`.
     fn run(
         &mut self,
+        begun: Instant,
         step: impl FnOnce(
             &mut Core<Running, Vec<u32>>,
             &AtomicBool,
@@ -548,7 +555,7 @@ impl Session {
             self.canceller.reset();
         }
         let time = start.elapsed();
-        self.rest(self.caps().rest(time));
+        self.rest(self.caps().rest(begun.elapsed()));
         Ok((result?, time))
     }
 
