@@ -76,13 +76,23 @@ pub(crate) fn stats_value(stats: &Stats) -> Value {
         "seconds_after_first": stats.rest.as_secs_f64(),
         "prompt_tokens_per_second": stats.prompt_rate(),
         "tokens_per_second": stats.token_rate(),
+        "drafted": stats.drafted,
+        "accepted": stats.accepted,
+        "joules": stats.joules,
     })
 }
 
 /// The figures of an answer in a line.
 pub(crate) fn stats_line(stats: &Stats) -> String {
+    let guesses = match stats.drafted {
+        0 => String::new(),
+        drafted => format!("; {} of {drafted} guesses were right", stats.accepted),
+    };
+    let energy = stats
+        .joules
+        .map_or(String::new(), |joules| format!("; {joules:.1} J"));
     format!(
-        "prompt {} tokens, {:.1}/s; answer {} tokens, {:.1}/s; first after {:.2} s",
+        "prompt {} tokens, {:.1}/s; answer {} tokens, {:.1}/s; first after {:.2} s{guesses}{energy}",
         stats.prompt_tokens,
         stats.prompt_rate(),
         stats.tokens,

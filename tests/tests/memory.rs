@@ -6,7 +6,9 @@ mod support;
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
-use inkstone_engine::{Event, Generation, KVS, Kv, Model, Options, Piece, SessionConfig};
+use inkstone_engine::{
+    Event, Generation, KVS, Kv, Model, Options, Piece, SessionConfig, Speculation,
+};
 use inkstone_tests::needs;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::alloc::System;
@@ -65,6 +67,12 @@ fn main() {
         Trial::test("a_plan_tells_what_a_tiny_session_allocates", || {
             each_tiny(plan_is_true)
         }),
+        Trial::test("nothing_is_allocated_while_a_session_guesses", || {
+            each_guessing(works_without_allocating)
+        }),
+        Trial::test("a_plan_tells_what_a_session_that_guesses_allocates", || {
+            each_guessing(plan_is_true)
+        }),
         Trial::test("a_tiny_file_opens_at_once", || {
             let (_, recipe) = support::recipes().next().ok_or("FORMATS is not empty")?;
             opens_at_once(&support::tiny("open", &recipe))
@@ -99,6 +107,28 @@ fn each_tiny(claim: impl Fn(&Model, &SessionConfig) -> Result<(), Failed>) -> Re
     Ok(())
 }
 
+/// With guesses from the sequence alone, and from a draft too.
+fn each_guessing(
+    claim: impl Fn(&Model, &SessionConfig) -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let (name, recipe) = support::recipes().next().ok_or("FORMATS is not empty")?;
+    let model = support::tiny(name, &recipe);
+    let draft = support::tiny("draft", &recipe);
+    for speculation in [Speculation::Auto, Speculation::Depth(7)] {
+        for draft in [None, Some(draft.clone())] {
+            for threads in [1, 2] {
+                let config = SessionConfig {
+                    speculation,
+                    draft: draft.clone(),
+                    ..config(Kv::F16, threads, 256)
+                };
+                claim(&model, &config)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn real(name: &str) -> Result<(), Failed> {
     let path = support::converted(name).ok_or("the model was there a moment ago")?;
     let model = Model::open(&path)?;
@@ -124,7 +154,8 @@ fn config(kv: Kv, threads: u32, context: u32) -> SessionConfig {
 
 /// Feeds, steps, streams, marks and rewinds; no thread allocates or maps anything meanwhile.
 fn works_without_allocating(model: &Model, config: &SessionConfig) -> Result<(), Failed> {
-    let tokens = support::tokens(100, model.spec().vocabulary);
+    // Said twice, so that there is something to guess.
+    let tokens = support::tokens(50, model.spec().vocabulary).repeat(2);
     let again = support::tokens(120, model.spec().vocabulary);
     let options = Options {
         limit: Some(20),
@@ -147,10 +178,15 @@ fn works_without_allocating(model: &Model, config: &SessionConfig) -> Result<(),
     while !matches!(more.next(&mut session, &mut text)?, Piece::Finished(_)) {}
     while matches!(session.step()?, Event::Progress { .. }) {}
 
+    let guesses = session.guesses();
     let calls = CALLS.load(Relaxed) - calls;
     let mapped = status("VmSize:") - mapped;
     let resident = status("RssAnon:") - resident;
     drop(session);
+    let wanted = matches!(config.speculation, Speculation::Depth(_));
+    claim(guesses.accepted > 0 || !wanted, || {
+        format!("no guess came true: {guesses:?}, {config:?}")
+    })?;
     claim(calls == 0, || {
         format!("{calls} allocations while a session worked, {config:?}")
     })?;

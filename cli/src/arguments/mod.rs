@@ -2,6 +2,7 @@
 
 mod sampling;
 mod session;
+mod speculation;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use crate::terminal;
 
 pub(crate) use sampling::Sampling;
 pub(crate) use session::Session;
+pub(crate) use speculation::Speculation;
 
 /// Convert a language model once, then run the same bits anywhere.
 #[derive(Parser)]

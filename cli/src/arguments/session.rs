@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use inkstone_engine::{Activations, DEVICES, Full, KVS, SessionConfig};
+use inkstone_engine::{Activations, DEVICES, Full, KVS, SessionConfig, Speculation};
 
 /// How a session is made.
 #[derive(Args, Clone)]
@@ -11,9 +11,12 @@ pub(crate) struct Session {
     /// Positions of the context [default: what the model was trained for, at most 4096]
     #[arg(short, long, value_name = "N")]
     pub(crate) context: Option<u32>,
-    /// Worker threads [default: one for each processor]
-    #[arg(short, long, value_name = "N")]
-    threads: Option<u32>,
+    /// Worker threads; `auto` is one for each fast core
+    #[arg(short, long, value_name = "auto|N", default_value = "auto", value_parser = threads)]
+    threads: Threads,
+    /// Bind each worker to a processor of its own; `inkstone devices` shows their order
+    #[arg(long)]
+    pin: bool,
     /// Stored form of keys and values
     #[arg(long, value_name = "FORM", default_value = "f16", value_parser = names(KVS))]
     kv: String,
@@ -40,13 +43,30 @@ impl Session {
         SessionConfig {
             device: self.device.clone(),
             context: self.context,
-            threads: self.threads,
+            threads: self.threads.0,
+            pin: self.pin,
+            // Who wants guesses says so.
+            speculation: Speculation::Off,
             batch: self.batch,
             kv: named(KVS, &self.kv),
             activations: named(ACTIVATIONS, &self.activations),
             full: self.shift.map_or(Full::Error, |keep| Full::Shift { keep }),
             ..SessionConfig::default()
         }
+    }
+}
+
+/// A number of workers, or the engine's choice.
+#[derive(Clone)]
+struct Threads(Option<u32>);
+
+fn threads(text: &str) -> Result<Threads, String> {
+    match text {
+        "auto" => Ok(Threads(None)),
+        n => n
+            .parse()
+            .map(|n| Threads(Some(n)))
+            .map_err(|_| format!("`{n}` is neither auto nor a number")),
     }
 }
 

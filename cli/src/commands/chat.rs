@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use inkstone_engine::{ErrorKind, Finish, Model, Session, Stats};
+use inkstone_engine::{ErrorKind, Finish, Model, Session, SessionConfig, Stats};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::{Value, json};
@@ -36,17 +36,22 @@ pub(crate) struct Arguments {
     sampling: Sampling,
     #[command(flatten)]
     session: arguments::Session,
+    #[command(flatten)]
+    speculation: arguments::Speculation,
 }
 
 /// Talks until the person ends it.
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     let name = arguments.model.name()?;
+    let config = arguments
+        .speculation
+        .add_to(arguments.session.config(), terminal)?;
     talk(
         terminal,
         name,
         arguments.system,
         &arguments.sampling,
-        &arguments.session,
+        &config,
     )
 }
 
@@ -56,7 +61,7 @@ pub(crate) fn talk(
     name: &str,
     system: Option<String>,
     sampling: &Sampling,
-    session: &arguments::Session,
+    config: &SessionConfig,
 ) -> anyhow::Result<()> {
     if terminal.json {
         return Err(Usage::error(
@@ -70,7 +75,7 @@ pub(crate) fn talk(
             model.name()
         );
     }
-    let mut session = model.session(&session.config())?;
+    let mut session = model.session(config)?;
     session.set_sampling(sampling.params())?;
     sampling.note_idle(terminal);
     interrupt::cancels(session.canceller());

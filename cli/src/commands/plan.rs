@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Map, json};
 
-use crate::arguments::{Model, Session};
+use crate::arguments::{Model, Session, Speculation};
 use crate::resolve;
 use crate::terminal::{Bytes, Terminal};
 
@@ -17,18 +17,22 @@ pub(crate) struct Arguments {
     model: Model,
     #[command(flatten)]
     session: Session,
+    #[command(flatten)]
+    speculation: Speculation,
 }
 
 /// Plans.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     let model = resolve::model(terminal, arguments.model.name()?)?;
-    let plan = model.plan(&arguments.session.config())?;
+    let config = arguments.session.config();
+    let plan = model.plan(&arguments.speculation.add_to(config, terminal)?)?;
     let rows = plan.rows();
     let value = json!({
         "model": model.path(),
         "context": plan.config.context,
         "batch": plan.config.batch,
         "threads": plan.config.threads,
+        "guesses": plan.depth,
         "kv": kv_name(&plan),
         "mapped": plan.mapped,
         "weights": plan.weights,

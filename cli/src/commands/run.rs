@@ -41,6 +41,8 @@ pub(crate) struct Arguments {
     sampling: Sampling,
     #[command(flatten)]
     session: arguments::Session,
+    #[command(flatten)]
+    speculation: arguments::Speculation,
 }
 
 /// Runs.
@@ -54,20 +56,21 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
         output,
         sampling,
         session,
+        speculation,
     } = arguments;
     let (name, prompt) = model.with_prompt(prompt);
     let Some(prompt) = prompt.map_or_else(prompt_of_stdin, |text| Ok(Some(text)))? else {
-        return chat::talk(terminal, name.name()?, system, &sampling, &session);
+        let config = speculation.add_to(session.config(), terminal)?;
+        return chat::talk(terminal, name.name()?, system, &sampling, &config);
     };
     let model = resolve::model(terminal, name.name()?)?;
     let tokens = if raw {
         model.encode(&prompt)
-    } else if model.has_template() {
-        chat_tokens(&model, system.as_deref(), &prompt)?
     } else {
-        continued_tokens(terminal, &model, system.as_deref(), &prompt)?
+        tokens(terminal, &model, system.as_deref(), &prompt)?
     };
-    let mut session = model.session(&session.config())?;
+    let config = speculation.add_to(session.config(), terminal)?;
+    let mut session = model.session(&config)?;
     interrupt::cancels(session.canceller());
     session.set_sampling(sampling.params())?;
     sampling.note_idle(terminal);
@@ -108,26 +111,26 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
     }
 }
 
-/// What a base model continues; that it does not answer is told.
-fn continued_tokens(
+/// The prompt as the model wants to be asked: as a conversation, or the text itself.
+fn tokens(
     terminal: &Terminal,
     model: &Model,
     system: Option<&str>,
     prompt: &str,
 ) -> anyhow::Result<Vec<u32>> {
-    let name = model.name();
-    if system.is_some() {
-        return Err(Usage::error(format!(
-            "{name} is a base model: it has no chat template for --system"
-        )));
+    if !model.has_template() {
+        if system.is_some() {
+            return Err(Usage::error(format!(
+                "{} is a base model: it has no chat template for --system",
+                model.name()
+            )));
+        }
+        terminal.note(format_args!(
+            "{} is a base model without a chat template: it continues the text",
+            model.name()
+        ));
+        return Ok(model.encode(prompt));
     }
-    terminal.note(format_args!(
-        "{name} is a base model without a chat template: it continues the text"
-    ));
-    Ok(model.encode(prompt))
-}
-
-fn chat_tokens(model: &Model, system: Option<&str>, prompt: &str) -> anyhow::Result<Vec<u32>> {
     let mut messages = Vec::new();
     messages.extend(system.map(|text| json!({"role": "system", "content": text})));
     messages.push(json!({"role": "user", "content": prompt}));

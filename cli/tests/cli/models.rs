@@ -174,6 +174,88 @@ fn a_plan_adds_up_and_grows_with_the_context() {
 }
 
 #[test]
+fn an_answer_is_the_same_however_it_is_guessed() {
+    let sandbox = Sandbox::new();
+    let model = converted(&sandbox);
+    let run = |more: &[&str]| {
+        let mut arguments = vec!["run", &model, "the the the the the", "-n", "40", "--json"];
+        arguments.extend(more);
+        sandbox.run(&arguments).json()
+    };
+    let plain = run(&["--speculate", "off"]);
+    assert_eq!(plain["stats"]["drafted"], 0);
+    for more in [
+        &[][..],
+        &["--speculate", "auto"],
+        &["--speculate", "5", "--threads", "auto"],
+        &["--speculate", "3", "--draft", &model, "--threads", "1"],
+    ] {
+        let guessed = run(more);
+        assert_eq!(guessed["text"], plain["text"], "{more:?}");
+        let count = |name: &str| guessed["stats"][name].as_u64().unwrap();
+        assert!(count("accepted") <= count("drafted"));
+        assert!(count("accepted") > 0 || !more.contains(&"3"), "{more:?}");
+    }
+}
+
+#[test]
+fn what_guesses_take_is_planned() {
+    let sandbox = Sandbox::new();
+    let model = converted(&sandbox);
+    let plan = |more: &[&str]| {
+        let mut arguments = vec!["plan", &model, "-c", "64", "--json"];
+        arguments.extend(more);
+        sandbox.run(&arguments).json()
+    };
+    assert_eq!(plan(&["--speculate", "off"])["guesses"], 0);
+    assert_eq!(plan(&["--speculate", "5"])["guesses"], 5);
+    let draft = plan(&["--draft", &model])["bytes"]["draft"].as_u64();
+    assert!(draft.unwrap() > 0);
+}
+
+#[test]
+fn workers_are_bound_where_the_system_can() {
+    let sandbox = Sandbox::new();
+    let model = converted(&sandbox);
+    let run = |more: &[&str]| {
+        let mut arguments = vec!["run", &model, "the", "-n", "4", "-q"];
+        arguments.extend(more);
+        sandbox.run(&arguments)
+    };
+    let free = run(&[]);
+    let devices = sandbox.run(&["devices", "--json"]).json();
+    let places = devices[0]["properties"]["order of pinning"].as_str();
+    let count = places.unwrap().split_whitespace().count();
+    let bound = run(&["--pin"]);
+    if count > 0 && cfg!(target_os = "linux") {
+        assert_eq!((bound.code, &bound.stdout), (Some(0), &free.stdout));
+    }
+    let many = (count + 1).to_string();
+    let error = run(&["--pin", "--threads", &many]);
+    assert_eq!(error.code, Some(1));
+    assert!(error.error().contains("processors"), "{}", error.stderr);
+}
+
+#[test]
+fn guesses_asked_for_wrongly_are_refused() {
+    let sandbox = Sandbox::new();
+    let model = converted(&sandbox);
+    for (more, code, advice) in [
+        (&["--speculate", "maybe"][..], 2, "neither auto nor off"),
+        (&["--speculate", "off", "--draft", &model], 2, "--draft"),
+        (&["--speculate", "65"], 1, "more than 64"),
+        (&["--speculate", "4", "--batch", "3"], 1, "more than 2"),
+        (&["--threads", "some"], 2, "neither auto nor a number"),
+    ] {
+        let mut arguments = vec!["run", &model, "the"];
+        arguments.extend(more);
+        let ended = sandbox.run(&arguments);
+        assert_eq!(ended.code, Some(code), "{more:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(advice), "{more:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn logits_have_one_hash_whatever_the_chunks_and_threads() {
     let sandbox = Sandbox::new();
     let model = converted(&sandbox);

@@ -23,4 +23,6 @@ mod team;
 pub use cpu::{Cpu, CpuError};
 pub use isa::{ISAS, Isa, IsaError, VARIABLE};
 pub use kernels::{KERNELS, Kernel};
+#[cfg(feature = "std")]
+pub use team::Limit;
 pub use team::Team;

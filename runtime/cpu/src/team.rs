@@ -7,6 +7,8 @@ mod crew;
 #[path = "team/threads.rs"]
 mod crew;
 
+#[cfg(feature = "std")]
+pub use crew::Limit;
 pub use crew::Team;
 
 use crate::environment::Defined;
@@ -30,10 +32,13 @@ impl Worker<'_> {
 impl Team {
     /// Runs `job` on every worker, the caller's thread among them, and returns when all are done.
     ///
-    /// Workers compute in the defined floating-point environment.
+    /// Workers compute in the defined floating-point environment. Those beyond the team's limit do nothing.
     pub(crate) fn run(&mut self, job: &(dyn Fn(&Worker<'_>) + Sync)) {
-        let count = self.threads();
+        let count = self.used();
         self.crew(&|index, barrier| {
+            if index >= count {
+                return;
+            }
             let _environment = Defined::enter();
             job(&Worker {
                 index,

@@ -2,9 +2,11 @@
 
 use inkstone_model::{Activations, Config, Kv, Memory};
 
+use crate::cores::Cores;
 use crate::device::{self, Device};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
+use crate::speculation::{self, Speculation};
 
 /// The context where nothing is asked for.
 const CONTEXT: u32 = 4096;
@@ -16,8 +18,10 @@ pub struct SessionConfig {
     pub device: String,
     /// Positions; `None` is what the model was trained for, at most 4096.
     pub context: Option<u32>,
-    /// Workers; `None` is one for each processor that this process may use.
+    /// Workers; `None` is one for each fast core that this process may use, as far as its quota of time reaches.
     pub threads: Option<u32>,
+    /// Binds each worker to a processor of its own; [`Cores::places`] is their order.
+    pub pin: bool,
     /// Tokens of a prompt that are run at once; progress is told and cancelling is possible in between, too.
     pub batch: u32,
     /// Rows of logits kept by [`Session::advance_all`](crate::Session::advance_all); at most `batch`.
@@ -32,6 +36,10 @@ pub struct SessionConfig {
     pub isa: Option<String>,
     /// What happens when the context is full.
     pub full: Full,
+    /// Whether tokens are guessed, to run several at once; what is drawn stays the same.
+    pub speculation: Speculation,
+    /// A smaller model of the same vocabulary that guesses where the sequence itself has nothing to say.
+    pub draft: Option<Model>,
 }
 
 /// What happens when the context is full.
@@ -53,6 +61,7 @@ impl Default for SessionConfig {
             device: device::DEVICES[0].name.to_owned(),
             context: None,
             threads: None,
+            pin: false,
             batch: 128,
             logits: 1,
             rewind: 64,
@@ -60,6 +69,8 @@ impl Default for SessionConfig {
             activations: Activations::default(),
             isa: None,
             full: Full::Error,
+            speculation: Speculation::default(),
+            draft: None,
         }
     }
 }
@@ -68,11 +79,13 @@ impl Default for SessionConfig {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// What it was made for, every choice made; `rewind` is one more than asked.
+    /// What it was made for, every choice made; `rewind` is one more than asked, `logits` enough for guesses.
     pub config: Config,
-    /// Bytes of the file, mapped and shared with other processes.
+    /// Guesses at most at a time.
+    pub depth: u32,
+    /// Bytes of the file, and of the draft's, mapped and shared with other processes.
     pub mapped: u64,
-    /// Of these, the weights.
+    /// Of the file's, the weights.
     pub weights: u64,
     /// The arena by purpose.
     pub memory: Memory,
@@ -82,6 +95,9 @@ pub struct Plan {
     pub sampler: u64,
     /// Bytes for the list of operations.
     pub operations: u64,
+    /// Bytes that the draft's session reserves.
+    pub draft: u64,
+    pub(crate) pin: bool,
     pub(crate) layout: inkstone_model::Plan,
     pub(crate) device: &'static Device,
 }
@@ -93,7 +109,7 @@ impl Plan {
     }
 
     /// Every purpose and its bytes; the mapped file first.
-    pub fn rows(&self) -> [(&'static str, u64); 8] {
+    pub fn rows(&self) -> [(&'static str, u64); 9] {
         let memory = &self.memory;
         [
             ("file, mapped", self.mapped),
@@ -104,6 +120,7 @@ impl Plan {
             ("tokens", self.tokens),
             ("sampler", self.sampler),
             ("operations", self.operations),
+            ("draft", self.draft),
         ]
     }
 }
@@ -112,17 +129,20 @@ impl Model {
     /// What a session of this configuration will take; nothing is reserved.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a parameter out of range, [`ErrorKind::Unsupported`] for a device that is not there.
+    /// [`ErrorKind::Invalid`] for a parameter out of range, [`ErrorKind::Unsupported`] for a device that is not there,
+    /// [`ErrorKind::Mismatch`] for a draft of another vocabulary.
     pub fn plan(&self, config: &SessionConfig) -> Result<Plan> {
         let device = device::find(&config.device)?;
         let view = self.view();
         let spec = self.spec();
         let context = config.context.unwrap_or(spec.context.min(CONTEXT));
+        let batch = config.batch.min(context);
+        let depth = config.speculation.depth(batch)?;
         let resolved = Config {
             context,
-            batch: config.batch.min(context),
-            logits: config.logits,
-            threads: config.threads.unwrap_or_else(device::processors),
+            batch,
+            logits: config.logits.max(depth + 1),
+            threads: config.threads.unwrap_or_else(|| Cores::here().workers()),
             // One more, so that the last token before the place gone back to can be run again for its logits.
             rewind: config.rewind.saturating_add(1),
             kv: config.kv,
@@ -130,18 +150,28 @@ impl Model {
         };
         check_keep(config.full, context)?;
         let layout = inkstone_model::Plan::new(&view, resolved)?;
+        let draft = match &config.draft {
+            Some(draft) if depth > 0 => {
+                speculation::check_vocabulary(self, draft)?;
+                Some(draft.plan(&speculation::draft_config(config, context, depth))?)
+            }
+            _ => None,
+        };
         let weights = view.file().tensors().map(|tensor| tensor.bytes).sum();
         let (context, vocabulary) = (u64::from(context), u64::from(spec.vocabulary));
         let operation = size_of::<inkstone_model::Op>() as u64;
         Ok(Plan {
             config: resolved,
-            mapped: self.mapped(),
+            depth,
+            mapped: self.mapped() + draft.as_ref().map_or(0, |draft| draft.mapped),
             weights,
             memory: layout.memory,
             // The tokens, and room to put them together again.
             tokens: context * 8,
             sampler: vocabulary * 12 + context * 16,
             operations: layout.ops(&view).count() as u64 * operation,
+            draft: draft.as_ref().map_or(0, Plan::reserved),
+            pin: config.pin,
             layout,
             device,
         })

@@ -1,11 +1,12 @@
 //! What models run on: a table. Nobody above matches on a device.
 
-use inkstone_cpu::{Cpu, CpuError, ISAS, Isa, IsaError, Team};
+use inkstone_cpu::{Cpu, CpuError, ISAS, Isa, IsaError, Limit, Team};
 use inkstone_model::reference::Reference;
 use inkstone_model::{Backend, Batch, Fault, Op, Slot};
 
 use crate::arena::Arena;
 use crate::config::Plan;
+use crate::cores::Cores;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 
@@ -76,33 +77,40 @@ pub fn find(name: &str) -> Result<&'static Device> {
         })
 }
 
-/// Processors that this process may use.
-pub fn processors() -> u32 {
-    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+/// A backend of some device, made and ready.
+pub(crate) struct Running {
+    backend: Box<dyn Backend + Send>,
+    workers: Option<Limit>,
 }
 
-/// A backend of some device, made and ready.
-pub(crate) struct Running(Box<dyn Backend + Send>);
+impl Running {
+    /// Lets at most so many workers take part, where there are workers.
+    pub(crate) fn limit(&self, workers: u32) {
+        if let Some(limit) = &self.workers {
+            limit.set(workers as usize);
+        }
+    }
+}
 
 impl Backend for Running {
     fn run(&mut self, batch: &Batch<'_>) -> core::result::Result<(), Fault> {
-        self.0.run(batch)
+        self.backend.run(batch)
     }
 
     fn logits(&mut self, row: usize) -> &mut [f32] {
-        self.0.logits(row)
+        self.backend.logits(row)
     }
 
     fn read(&self, slot: Slot, row: usize, out: &mut [f32]) {
-        self.0.read(slot, row, out);
+        self.backend.read(slot, row, out);
     }
 
     fn save(&self, positions: u32, sink: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        self.0.save(positions, sink)
+        self.backend.save(positions, sink)
     }
 
     fn load(&mut self, positions: u32, source: &mut dyn FnMut(&mut [u8]) -> bool) -> bool {
-        self.0.load(positions, source)
+        self.backend.load(positions, source)
     }
 }
 
@@ -113,10 +121,8 @@ fn cpu(model: &Model, plan: &Plan, isa: Option<&str>) -> Result<Running> {
     };
     let isa = isa.map_err(|e| refused(e.into()))?;
     let arena = Arena::new(plan.memory.arena)?;
-    let team = Team::new(plan.config.threads as usize).map_err(|e| {
-        let text = format!("cannot start {} threads: {e}", plan.config.threads);
-        Error::text(ErrorKind::OutOfMemory, text)
-    })?;
+    let team = team(plan)?;
+    let workers = Some(team.limit());
     let cpu = Cpu::new(
         plan.layout,
         ops(model, plan),
@@ -125,7 +131,33 @@ fn cpu(model: &Model, plan: &Plan, isa: Option<&str>) -> Result<Running> {
         isa,
         team,
     );
-    Ok(Running(Box::new(cpu.map_err(refused)?)))
+    Ok(Running {
+        backend: Box::new(cpu.map_err(refused)?),
+        workers,
+    })
+}
+
+/// The plan's workers, bound to processors where it says so.
+fn team(plan: &Plan) -> Result<Team> {
+    let threads = plan.config.threads as usize;
+    if !plan.pin {
+        return Team::new(threads).map_err(|e| {
+            let text = format!("cannot start {threads} threads: {e}");
+            Error::text(ErrorKind::OutOfMemory, text)
+        });
+    }
+    let places = Cores::here().places();
+    let few = || {
+        let text = format!(
+            "{threads} threads cannot be bound to {} processors",
+            places.len()
+        );
+        Error::text(ErrorKind::Unsupported, text)
+    };
+    Team::bound(places.get(..threads).ok_or_else(few)?).map_err(|e| {
+        let text = format!("cannot bind {threads} threads to processors: {e}");
+        Error::text(ErrorKind::Unsupported, text)
+    })
 }
 
 fn refused(error: CpuError) -> Error {
@@ -139,8 +171,21 @@ fn describe_cpu() -> Vec<(&'static str, String)> {
         .map(|(name, _)| *name)
         .collect();
     let used = Isa::from_env().map_or_else(|e| e.to_string(), |isa| isa.name().to_owned());
+    let cores = Cores::here();
+    let fast = cores.all.iter().filter(|core| core.fast).count();
+    let join = |ids: Vec<u32>| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     vec![
-        ("processors", processors().to_string()),
+        ("processors", cores.processors().to_string()),
+        ("cores", cores.all.len().to_string()),
+        ("fast cores", fast.to_string()),
+        (
+            "quota",
+            cores
+                .quota
+                .map_or("none".to_owned(), |quota| quota.to_string()),
+        ),
+        ("threads", cores.workers().to_string()),
+        ("order of pinning", join(cores.places())),
         ("instruction sets", there.join(" ")),
         ("used", used),
     ]
@@ -148,7 +193,10 @@ fn describe_cpu() -> Vec<(&'static str, String)> {
 
 fn reference(model: &Model, plan: &Plan, _isa: Option<&str>) -> Result<Running> {
     let reference = Reference::new(plan.layout, ops(model, plan), model.bytes());
-    Ok(Running(Box::new(reference)))
+    Ok(Running {
+        backend: Box::new(reference),
+        workers: None,
+    })
 }
 
 fn ops(model: &Model, plan: &Plan) -> Box<[Op]> {

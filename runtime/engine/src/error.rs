@@ -27,7 +27,7 @@ pub enum ErrorKind {
     Damaged,
     /// The file, the device or the option is sound but nothing that this build can use.
     Unsupported,
-    /// A snapshot is of another model, numerics or configuration.
+    /// A snapshot is of another model, numerics or configuration, or a draft of another vocabulary.
     Mismatch,
     /// The context has no room left.
     ContextFull,

@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use inkstone_text::Detokenizer;
 
+use crate::energy::Meter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 use crate::sampler::{Stops, in_vocabulary};
 use crate::session::{Event, Session};
+use crate::speculation::Guesses;
 
 /// How an answer is made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -85,6 +87,12 @@ pub struct Stats {
     pub first: Duration,
     /// From the first token until the last.
     pub rest: Duration,
+    /// Tokens that were run as guesses.
+    pub drafted: u32,
+    /// Those of them that were drawn.
+    pub accepted: u32,
+    /// Energy that all processors of the machine have drawn meanwhile, where the system tells.
+    pub joules: Option<f64>,
 }
 
 impl Stats {
@@ -129,7 +137,10 @@ impl<'m> Generation<'m> {
             limit: options.limit.unwrap_or(u32::MAX),
             ignore_stops: options.ignore_stops,
             finish: None,
-            clock: Clock::default(),
+            clock: Clock {
+                meter: Meter::here(),
+                ..Clock::default()
+            },
         })
     }
 
@@ -146,8 +157,7 @@ impl<'m> Generation<'m> {
         if self.clock.stats.tokens >= self.limit {
             return Ok(self.end(Finish::Limit, out));
         }
-        let done = session.done();
-        self.clock.start(done);
+        self.clock.start(session);
         let event = match session.step() {
             Ok(event) => event,
             Err(error) => return self.failed(error, out),
@@ -162,7 +172,7 @@ impl<'m> Generation<'m> {
                 self.token(session, token, out)
             }
             Event::Stop(token) => {
-                self.clock.drawn(session.done());
+                self.clock.drawn(session);
                 self.end(Finish::Stop(token), out)
             }
         })
@@ -186,7 +196,7 @@ impl<'m> Generation<'m> {
     }
 
     fn token(&mut self, session: &Session, token: u32, out: &mut Vec<u8>) -> Piece {
-        self.clock.drawn(session.done());
+        self.clock.drawn(session);
         if self.stops.is_stop_id(token) {
             return self.end(Finish::Stop(token), out);
         }
@@ -231,6 +241,7 @@ impl<'m> Generation<'m> {
     }
 
     fn over(&mut self, finish: Finish) -> Piece {
+        self.clock.measure();
         self.finish = Some(finish);
         Piece::Finished(finish)
     }
@@ -258,31 +269,69 @@ impl fmt::Write for Sink<'_> {
     }
 }
 
+/// How often energy is measured at least, so that no counter begins again twice.
+const MEASURE: Duration = Duration::from_secs(60);
+
 /// Times what happens.
 #[derive(Default)]
 struct Clock {
     stats: Stats,
-    /// When the first call came, and what had been run by then.
-    started: Option<(Instant, u32)>,
+    started: Option<Start>,
     first: Option<Instant>,
+    meter: Option<Meter>,
+    /// When energy was last measured.
+    measured: Option<Instant>,
+}
+
+/// How things stood at the first call.
+struct Start {
+    at: Instant,
+    /// Tokens that had been run.
+    done: u32,
+    guesses: Guesses,
+    /// What the meter said.
+    joules: f64,
 }
 
 impl Clock {
-    fn start(&mut self, done: u32) {
-        self.started.get_or_insert_with(|| (Instant::now(), done));
+    fn start(&mut self, session: &Session) {
+        if self.started.is_some() {
+            return;
+        }
+        let joules = self.meter.as_mut().and_then(Meter::joules);
+        self.started = Some(Start {
+            at: Instant::now(),
+            done: session.done(),
+            guesses: session.guesses(),
+            joules: joules.unwrap_or_default(),
+        });
     }
 
-    fn drawn(&mut self, done: u32) {
+    fn drawn(&mut self, session: &Session) {
         let now = Instant::now();
-        self.stats.tokens += 1;
-        let Some((started, before)) = self.started else {
+        let stats = &mut self.stats;
+        stats.tokens += 1;
+        let Some(start) = &self.started else {
             return;
         };
+        let guesses = session.guesses();
+        stats.drafted = (guesses.drafted - start.guesses.drafted) as u32;
+        stats.accepted = (guesses.accepted - start.guesses.accepted) as u32;
         let first = *self.first.get_or_insert_with(|| {
-            self.stats.prompt_tokens = done.saturating_sub(before);
-            self.stats.first = now - started;
+            stats.prompt_tokens = session.done().saturating_sub(start.done);
+            stats.first = now - start.at;
             now
         });
-        self.stats.rest = now - first;
+        stats.rest = now - first;
+        if now - self.measured.unwrap_or(start.at) > MEASURE {
+            self.measure();
+        }
+    }
+
+    fn measure(&mut self) {
+        if let (Some(meter), Some(start)) = (&mut self.meter, &self.started) {
+            self.stats.joules = meter.joules().map(|joules| joules - start.joules);
+            self.measured = Some(Instant::now());
+        }
     }
 }

@@ -5,6 +5,9 @@
 //! [`feed`](Session::feed) and gives what follows by [`step`](Session::step); a [`Generation`] makes text of it.
 //! Between a session's making and its end nothing is allocated by feeding, stepping and streaming.
 //!
+//! Tokens are guessed ahead where that pays ([`Speculation`]); a host may tell how hot the device is
+//! ([`Session::govern`]). Neither changes what is drawn.
+//!
 //! ```no_run
 //! use inkstone_engine::{Generation, Model, Options, Piece, SessionConfig};
 //!
@@ -24,9 +27,12 @@ mod arena;
 mod atomic;
 mod cancel;
 mod config;
+mod cores;
 pub mod device;
+mod energy;
 mod error;
 mod generation;
+mod governor;
 pub mod hash;
 mod map;
 mod mapped;
@@ -35,12 +41,16 @@ mod prompt;
 pub mod sampler;
 mod session;
 mod snapshot;
+mod speculation;
 
 pub use cancel::Canceller;
 pub use config::{Full, Plan, SessionConfig};
+pub use cores::{Core, Cores};
 pub use device::{DEVICES, Device};
+pub use energy::Meter;
 pub use error::{Error, ErrorKind, Result};
 pub use generation::{Finish, Generation, Options, Piece, Stats};
+pub use governor::{CAPS, Caps, Conditions, Thermal};
 pub use hash::LogitsHash;
 pub use inkstone_format as format;
 pub use inkstone_model::{Activations, Kv, LayerSpec, Spec, Step, cache::KVS, math};
@@ -50,3 +60,4 @@ pub use mapped::Mapped;
 pub use model::Model;
 pub use sampler::{Params, Sampler};
 pub use session::{Event, Mark, Session};
+pub use speculation::{DRAFTERS, Drafter, Guesses, Speculation};

@@ -19,6 +19,21 @@ const NO_TOKENIZER: &str =
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);
 
+impl core::fmt::Debug for Model {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Model").field(&self.0.path).finish()
+    }
+}
+
+/// Models are equal that compute the same.
+impl PartialEq for Model {
+    fn eq(&self, other: &Model) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for Model {}
+
 struct Inner {
     mapped: Mapped,
     id: [u8; 32],

@@ -1,18 +1,28 @@
 //! A sequence of tokens and what follows it, in memory that is reserved once.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::fs;
 use std::io::BufReader;
 use std::path::Path;
+use std::thread;
+use std::time::Instant;
 
 use inkstone_model::{Core, Fault, SessionError, Step};
 
 use crate::cancel::Canceller;
 use crate::config::{Full, Plan, SessionConfig};
 use crate::device::Running;
+use crate::energy::Meter;
 use crate::error::{Error, ErrorKind, Result};
+use crate::governor::{CAPS, Caps, Conditions, Governor};
 use crate::model::Model;
 use crate::sampler::{Limits, Params, Sampler};
+use crate::speculation::{Guesses, Speculator};
 use crate::{atomic, snapshot};
+
+/// Rests are cut into parts, for cancelling to be heard in between.
+const REST: Duration = Duration::from_millis(10);
 
 /// A sequence of tokens on a device. Pull style: what is fed is run, and followed, by [`step`](Session::step).
 pub struct Session {
@@ -30,8 +40,12 @@ pub struct Session {
     canceller: Canceller,
     /// The row of logits that follow the last token, where they are there.
     ready: Option<usize>,
+    /// The device's row that is row 0 to whoever asks: another one where a guess came true.
+    first_row: usize,
     /// A stop token was drawn and nothing fed since.
     stopped: bool,
+    speculator: Option<Speculator>,
+    governor: Option<Governor>,
 }
 
 /// What a step came to.
@@ -104,7 +118,8 @@ impl Session {
             history: context,
         };
         let backend = plan.device.open(model, &plan, config.isa.as_deref())?;
-        Ok(Session {
+        let mut session = Session {
+            speculator: Speculator::new(model, &plan, config)?,
             core: Core::new(backend, reserved(context, context)?, plan.layout),
             sampler: Sampler::new(&Params::default(), limits)?,
             spare: reserved(context, 0)?,
@@ -115,8 +130,16 @@ impl Session {
             config: config.clone(),
             canceller: Canceller::default(),
             ready: None,
+            first_row: 0,
             stopped: false,
-        })
+            governor: None,
+        };
+        // Who stops this session stops its draft.
+        let canceller = session.canceller();
+        if let Some(draft) = session.speculator.as_mut().and_then(Speculator::draft) {
+            draft.canceller = canceller;
+        }
+        Ok(session)
     }
 
     /// The model it runs.
@@ -168,6 +191,9 @@ impl Session {
             .tokens()
             .iter()
             .for_each(|&token| sampler.accept(token));
+        if let Some(speculator) = &mut self.speculator {
+            speculator.set_sampling(params)?;
+        }
         self.sampler = sampler;
         Ok(())
     }
@@ -227,6 +253,9 @@ impl Session {
 
     /// Runs the next chunk of what is queued; when all of it is run, draws the next token.
     ///
+    /// A token alone may be run with guesses behind it, which costs no other token, error or order of events than
+    /// [`Speculation::Off`](crate::Speculation) has.
+    ///
     /// # Errors
     /// [`ErrorKind::Cancelled`]: the session stands as before this step, and what is queued stays queued.
     /// [`ErrorKind::ContextFull`] where no drawn token has room. [`ErrorKind::NotFinite`].
@@ -235,7 +264,7 @@ impl Session {
             return Ok(Event::Idle);
         }
         if self.ready.is_none() {
-            match self.advance()? {
+            match self.reach()? {
                 Step::Idle => return Ok(Event::Idle),
                 Step::More { done, fed } => {
                     return Ok(Event::Progress {
@@ -251,7 +280,11 @@ impl Session {
         }
         let row = self.ready.unwrap_or_default();
         let place = self.dropped + self.core.tokens().len() as u64;
-        let token = self.sampler.sample(self.core.logits(row), place);
+        let logits = self.core.logits(self.first_row + row);
+        let token = self.sampler.sample(logits, place);
+        if let (Some(speculator), Some(guess)) = (&mut self.speculator, self.core.guess()) {
+            speculator.judge(guess == token);
+        }
         self.append(&[token])?;
         self.stopped = self.model.stops().contains(&token);
         Ok(if self.stopped {
@@ -267,11 +300,9 @@ impl Session {
     /// # Errors
     /// As [`Self::step`].
     pub fn advance(&mut self) -> Result<Step> {
-        let step = self.run(|core, batch, canceller| core.step(batch, Some(canceller.flag())))?;
-        if step != Step::Idle {
-            self.ready = (step == Step::Ready).then_some(0);
-        }
-        Ok(step)
+        self.heed()?;
+        self.obey();
+        self.plain()
     }
 
     /// As [`Self::advance`], keeping the logits of each token of the chunk, at most [`SessionConfig::logits`]; returns
@@ -280,24 +311,47 @@ impl Session {
     /// # Errors
     /// As [`Self::step`].
     pub fn advance_all(&mut self) -> Result<u32> {
+        self.heed()?;
+        self.obey();
         let before = self.core.done();
-        let step =
-            self.run(|core, batch, canceller| core.step_all(batch, Some(canceller.flag())))?;
+        let rows = self.config.logits.min(self.plan.config.batch) as usize;
+        let begun = Instant::now();
+        let (step, _) = self.run(begun, |core, stop| core.step_all(rows, Some(stop)))?;
         let rows = self.core.done() - before;
         if step != Step::Idle {
-            self.ready = (step == Step::Ready).then_some(rows - 1);
+            (self.ready, self.first_row) = ((step == Step::Ready).then_some(rows - 1), 0);
         }
         Ok(rows as u32)
     }
 
     /// Logits by row of the last chunk, `vocabulary` long.
     pub fn logits(&mut self, row: u32) -> &[f32] {
-        self.core.logits(row as usize)
+        self.core.logits(self.first_row + row as usize)
     }
 
     /// Goes on behind a stop token that was drawn; whether there was one.
     pub fn go_on(&mut self) -> bool {
         core::mem::take(&mut self.stopped)
+    }
+
+    /// What was guessed since the session began.
+    pub fn guesses(&self) -> Guesses {
+        self.speculator
+            .as_ref()
+            .map_or(Guesses::default(), Speculator::total)
+    }
+
+    /// Asks `host` for the conditions between runs from now on, and takes as much of workers, time and guesses as
+    /// [`CAPS`](crate::CAPS) leaves. What is drawn does not change. A fork has no host.
+    pub fn govern(&mut self, host: impl FnMut() -> Conditions + Send + 'static) {
+        self.governor = Some(Governor::new(Box::new(host), Meter::here()));
+    }
+
+    /// What the session takes by the host's last answer.
+    pub fn caps(&self) -> &'static Caps {
+        self.governor
+            .as_ref()
+            .map_or(&CAPS[0], |governor| governor.caps)
     }
 
     /// What stops this session's steps, from any thread.
@@ -399,26 +453,133 @@ impl Session {
         self.sampler.reset();
     }
 
-    fn run(
-        &mut self,
-        step: impl FnOnce(
-            &mut Core<Running, Vec<u32>>,
-            usize,
-            &Canceller,
-        ) -> core::result::Result<Step, SessionError>,
-    ) -> Result<Step> {
+    /// Makes `tokens` the sequence of a draft, which draws as the session does that has dropped so many and stands at
+    /// this bound on surprise.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`].
+    pub(crate) fn follow(&mut self, tokens: &[u32], dropped: u64, mu: f32) -> Result<()> {
+        self.prompt(tokens)?;
+        self.dropped = dropped;
+        self.sampler.restore(tokens.iter().copied(), mu);
+        Ok(())
+    }
+
+    /// Comes to the logits that follow what is queued, or a chunk nearer: by a guess that came true, by a run with
+    /// new guesses, or by a plain run.
+    fn reach(&mut self) -> Result<Step> {
+        self.heed()?;
+        if let Some(row) = self.core.guessed() {
+            (self.ready, self.first_row) = (Some(0), row);
+            return Ok(Step::Ready);
+        }
+        self.obey();
+        match self.guess()? {
+            Some(step) => Ok(step),
+            None => self.plain(),
+        }
+    }
+
+    /// Runs the next chunk of what is queued.
+    fn plain(&mut self) -> Result<Step> {
+        let before = self.core.done();
+        let batch = self.plan.config.batch as usize;
+        let begun = Instant::now();
+        let (step, time) = self.run(begun, |core, stop| core.step(batch, Some(stop)))?;
+        if let (Some(speculator), 1) = (&mut self.speculator, self.core.done() - before) {
+            speculator.ran(0, time);
+        }
+        if step != Step::Idle {
+            (self.ready, self.first_row) = ((step == Step::Ready).then_some(0), 0);
+        }
+        Ok(step)
+    }
+
+    /// Runs the last token and guesses behind it, where it is queued alone and there is something to guess.
+    fn guess(&mut self) -> Result<Option<Step>> {
+        let Some(speculator) = &mut self.speculator else {
+            return Ok(None);
+        };
+        let tokens = self.core.tokens();
+        let most = self.core.context() - tokens.len();
+        if tokens.len() != self.core.done() + 1 {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let mu = self.sampler.mirostat_mu();
+        let count = speculator.guess(tokens, most, self.dropped, mu)?;
+        if count == 0 {
+            return Ok(None);
+        }
+        // The guesses go beside the session for as long as it runs them.
+        let Some(mut speculator) = self.speculator.take() else {
+            return Ok(None);
+        };
+        let ran = self.run(begun, |core, stop| {
+            core.step_ahead(speculator.guesses(), Some(stop))
+        });
+        if let Ok((_, time)) = ran {
+            speculator.ran(count, time);
+            (self.ready, self.first_row) = (Some(0), 0);
+        }
+        self.speculator = Some(speculator);
+        match ran {
+            Ok((step, _)) => Ok(Some(step)),
+            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+            // A guess may be what plain drawing would never have run.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Gives up where that was asked for.
+    fn heed(&self) -> Result<()> {
         if self.canceller.reset() {
             return Err(SessionError::Fault(Fault::Cancelled).into());
         }
-        let result = step(
-            &mut self.core,
-            self.plan.config.batch as usize,
-            &self.canceller,
-        );
+        Ok(())
+    }
+
+    /// Has the core run something that may be given up; how long that took. Rests afterwards where it must, from all
+    /// work since `begun`.
+    fn run(
+        &mut self,
+        begun: Instant,
+        step: impl FnOnce(
+            &mut Core<Running, Vec<u32>>,
+            &AtomicBool,
+        ) -> core::result::Result<Step, SessionError>,
+    ) -> Result<(Step, Duration)> {
+        let start = Instant::now();
+        let result = step(&mut self.core, self.canceller.flag());
         if result == Err(SessionError::Fault(Fault::Cancelled)) {
             self.canceller.reset();
         }
-        Ok(result?)
+        let time = start.elapsed();
+        self.rest(self.caps().rest(begun.elapsed()));
+        Ok((result?, time))
+    }
+
+    /// Asks the host, and keeps to what it leaves.
+    fn obey(&mut self) {
+        let changed = self.governor.as_mut().is_some_and(Governor::poll);
+        if !changed {
+            return;
+        }
+        let caps = self.caps();
+        let workers = caps.workers(self.plan.config.threads);
+        self.core.backend().limit(workers);
+        if let Some(speculator) = &mut self.speculator {
+            speculator.limit(caps.guesses, workers);
+        }
+    }
+
+    /// Lets so much time pass, unless the session is to stop.
+    fn rest(&self, mut time: Duration) {
+        while !time.is_zero() && !self.canceller.flag().load(Ordering::Relaxed) {
+            let part = time.min(REST);
+            thread::sleep(part);
+            time -= part;
+        }
     }
 
     fn append(&mut self, tokens: &[u32]) -> Result<()> {

@@ -14,8 +14,13 @@ pub struct Core<B, T> {
     plan: Plan,
     fed: usize,
     done: usize,
-    /// The furthest position ever written: rings forget what is too far behind it.
+    /// The furthest position ever written: rings forget what is too far behind it. Guesses are not counted: a batch
+    /// of them is no longer than the plan's, for which rings have room beside what they promise.
     furthest: usize,
+    /// The first place behind what the caches hold of the tokens' buffer: behind `done`, guesses that have been run.
+    ahead: usize,
+    /// The position of row 0 of the last run's logits, where every row was wanted.
+    first_row: usize,
 }
 
 /// What a step came to.
@@ -101,6 +106,8 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
             fed: 0,
             done: 0,
             furthest: 0,
+            ahead: 0,
+            first_row: 0,
         }
     }
 
@@ -145,7 +152,13 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
         if let Some(&token) = tokens.iter().find(|&&t| t >= vocabulary) {
             return Err(SessionError::NoSuchToken { token, vocabulary });
         }
-        self.tokens.as_mut()[self.fed..wanted].copy_from_slice(tokens);
+        let places = self.tokens.as_mut()[self.fed..wanted].iter_mut();
+        for (index, (place, &token)) in places.zip(tokens).enumerate() {
+            if *place != token {
+                self.ahead = self.ahead.min(self.fed + index);
+            }
+            *place = token;
+        }
         self.fed = wanted;
         Ok(())
     }
@@ -176,6 +189,52 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
         })
     }
 
+    /// Runs all that is queued, and behind it `guesses` at what may be fed next, with the logits of every token.
+    ///
+    /// The sequence is then as after [`Self::step`]; what is fed and was guessed need not be run again: see
+    /// [`Self::guessed`].
+    ///
+    /// # Errors
+    /// As [`Self::feed`] and [`Self::step`]; the session then stands where it stood before. All must fit a batch and
+    /// the rows of logits.
+    pub fn step_ahead(
+        &mut self,
+        guesses: &[u32],
+        stop: Option<&AtomicBool>,
+    ) -> Result<Step, SessionError> {
+        let (start, fed) = (self.done, self.fed);
+        if start == fed {
+            return Ok(Step::Idle);
+        }
+        self.feed(guesses)?;
+        let end = core::mem::replace(&mut self.fed, fed);
+        self.ahead = 0;
+        self.furthest = self.furthest.max(fed);
+        self.backend.run(&Batch {
+            tokens: &self.tokens.as_ref()[start..end],
+            start: start as u32,
+            wanted: Wanted::All,
+            stop,
+        })?;
+        (self.done, self.ahead, self.first_row) = (fed, end, start);
+        Ok(Step::Ready)
+    }
+
+    /// The guess at the next token to be fed, where one has been run.
+    pub fn guess(&self) -> Option<u32> {
+        (self.fed < self.ahead).then(|| self.tokens.as_ref()[self.fed])
+    }
+
+    /// Where all that is queued was guessed, counts it as run: the row of logits that follow the last token.
+    pub fn guessed(&mut self) -> Option<usize> {
+        if self.done == self.fed || self.fed > self.ahead {
+            return None;
+        }
+        self.done = self.fed;
+        self.furthest = self.furthest.max(self.fed);
+        Some(self.fed - 1 - self.first_row)
+    }
+
     fn advance(
         &mut self,
         chunk: usize,
@@ -192,6 +251,7 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
         let tokens = &self.tokens.as_ref()[start..end];
         // Even a run that fails has overwritten what the rings held so far behind.
         self.furthest = self.furthest.max(end);
+        self.ahead = 0;
         let wanted = wanted(end == self.fed);
         self.backend.run(&Batch {
             tokens,
@@ -242,6 +302,7 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
         }
         self.fed = self.fed.min(position);
         self.done = self.done.min(position);
+        self.ahead = 0;
         Ok(())
     }
 

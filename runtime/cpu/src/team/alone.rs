@@ -22,6 +22,11 @@ impl Team {
         1
     }
 
+    /// Workers that take part in jobs.
+    pub(super) fn used(&self) -> usize {
+        1
+    }
+
     pub(super) fn crew(&mut self, job: &(dyn Fn(usize, &Barrier) + Sync)) {
         job(0, &Barrier);
     }

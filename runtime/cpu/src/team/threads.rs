@@ -1,6 +1,13 @@
 //! A team of threads that outlive the jobs: started once, asleep in between. Running a job allocates nothing.
 #![allow(unsafe_code)]
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[path = "place/linux.rs"]
+mod place;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[path = "place/other.rs"]
+mod place;
+
 use core::cell::UnsafeCell;
 use core::hint::spin_loop;
 use core::panic::AssertUnwindSafe;
@@ -10,6 +17,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::vec::Vec;
 use std::{format, io};
+
+use place::Bound;
 
 /// Turns of a waiting loop before the processor is given to others.
 const SPINS: usize = 2_000;
@@ -22,6 +31,26 @@ const SLEEP: usize = SPINS + 50;
 pub struct Team {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    limit: Limit,
+    /// The processor of the caller, while a job runs.
+    place: Option<u32>,
+}
+
+/// How many workers of a team take part in its jobs; clones are of the same team. Numbers do not depend on it.
+#[derive(Debug, Clone)]
+pub struct Limit(Arc<AtomicUsize>);
+
+impl Limit {
+    /// Lets at most `workers` take part from the next job on, at least one.
+    pub fn set(&self, workers: usize) {
+        self.0.store(workers.max(1), Ordering::Relaxed);
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Limit {
+        Limit(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -118,12 +147,46 @@ impl Team {
         Ok(team)
     }
 
+    /// A team of one worker for each of `processors`, bound to it: threads for good, the caller while a job runs.
+    ///
+    /// # Errors
+    /// The system gives no more threads, or does not bind threads, or not to these.
+    pub fn bound(processors: &[u32]) -> io::Result<Team> {
+        let mut team = Team::new(processors.len())?;
+        let failed = AtomicBool::new(false);
+        team.crew(&|index, _| {
+            if index > 0 && place::bind(processors[index]).is_err() {
+                failed.store(true, Ordering::Relaxed);
+            }
+        });
+        if let Some(&first) = processors.first() {
+            Bound::enter(first)?;
+        }
+        if failed.into_inner() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        team.place = processors.first().copied();
+        Ok(team)
+    }
+
     /// Workers, the caller among them.
     pub fn threads(&self) -> usize {
         1 + self.threads.len()
     }
 
+    /// What limits how many of them take part.
+    pub fn limit(&self) -> Limit {
+        self.limit.clone()
+    }
+
+    /// Workers that take part in jobs.
+    pub(super) fn used(&self) -> usize {
+        self.threads().min(self.limit.0.load(Ordering::Relaxed))
+    }
+
     pub(super) fn crew(&mut self, job: &Job<'_>) {
+        // A processor that was there and is gone leaves the caller where it is.
+        let _bound = self.place.map(Bound::enter);
         if self.threads.is_empty() {
             return job(0, &self.shared.barrier);
         }
@@ -230,6 +293,47 @@ mod tests {
                 });
             }
         }
+    }
+
+    #[test]
+    fn a_limit_keeps_workers_out_and_lets_them_in_again() {
+        let mut team = Team::new(4).unwrap();
+        let limit = team.limit();
+        for (set, expected) in [(3, 3), (1, 1), (0, 1), (9, 4), (2, 2), (usize::MAX, 4)] {
+            limit.set(set);
+            for _ in 0..50 {
+                let met = AtomicUsize::new(0);
+                team.run(&|w: &Worker<'_>| {
+                    assert_eq!(w.count, expected);
+                    met.fetch_add(1, Ordering::Relaxed);
+                    w.meet();
+                    assert_eq!(met.load(Ordering::Relaxed), expected);
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn bound_workers_work_and_the_caller_is_let_go() {
+        let before = place::allowed();
+        let Some(first) = before.first() else {
+            return assert!(Team::bound(&[0]).is_err(), "nothing is bound here");
+        };
+        let mut team = Team::bound(&[*first, *before.last().unwrap_or(first)]).unwrap();
+        let met = AtomicUsize::new(0);
+        team.run(&|w: &Worker<'_>| {
+            let at = if w.index == 0 {
+                first
+            } else {
+                before.last().unwrap()
+            };
+            assert_eq!(place::allowed(), [*at]);
+            met.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(met.into_inner(), 2);
+        assert_eq!(place::allowed(), before);
+        assert!(Team::bound(&[1023]).is_err() || before.contains(&1023));
+        assert!(Team::bound(&[*first, u32::MAX]).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 fn refused(path: &Path) -> Error {
-    Model::open(path).err().expect("it is refused")
+    Model::open(path).expect_err("it is refused")
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod files;
 mod generating;
+mod governing;
 mod sample;
 mod sessions;
 mod snapshots;
+mod speculating;

@@ -100,6 +100,13 @@ pub(crate) fn write_with(recipe: &Recipe, path: &Path, sections: &[(SectionKind,
     writer.finish().unwrap();
 }
 
+/// A tokenizer section in which one token has another name.
+pub(crate) fn foreign() -> Vec<u8> {
+    let mut vocabulary = vocabulary();
+    vocabulary.tokens[257] = Token::new(b"</t>".to_vec(), 0.0, Kind::Control);
+    build(&vocabulary).unwrap()
+}
+
 fn vocabulary() -> Vocabulary {
     let byte = |b: u8| Token::new(vec![b], 0.0, Kind::Normal);
     let mut tokens: Vec<Token> = (0..=255).map(byte).collect();
