@@ -19,6 +19,8 @@ mod run;
 )))]
 #[path = "simd/other.rs"]
 mod run;
+#[cfg(test)]
+mod tests;
 
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 pub(crate) use avx2::Avx2;

@@ -2,7 +2,7 @@
 
 use super::arm::kernel;
 use super::dotprod::Dotprod;
-use super::i8mm::I8mm;
+use super::i8mm::{Lanes, Squares};
 use super::neon::Neon;
 use super::{Kernel, eight, five, four, six};
 
@@ -29,11 +29,11 @@ pub static KERNELS: &[Kernel] = &[
     kernel::<Dotprod, five::neon::Signed>(32),
     kernel::<Dotprod, five::neon::Unsigned>(32),
     kernel::<Dotprod, six::neon::Signed>(16),
-    kernel::<I8mm, eight::neon::Unsigned>(32),
-    kernel::<I8mm, four::neon::Signed>(32),
-    kernel::<I8mm, four::neon::Unsigned>(32),
-    kernel::<I8mm, four::neon::Table>(32),
-    kernel::<I8mm, five::neon::Signed>(32),
-    kernel::<I8mm, five::neon::Unsigned>(32),
-    kernel::<I8mm, six::neon::Signed>(16),
+    kernel::<Lanes, eight::neon::Unsigned>(32),
+    kernel::<Squares, four::neon::Signed>(32),
+    kernel::<Squares, four::neon::Unsigned>(32),
+    kernel::<Squares, four::neon::Table>(32),
+    kernel::<Lanes, five::neon::Signed>(32),
+    kernel::<Lanes, five::neon::Unsigned>(32),
+    kernel::<Lanes, six::neon::Signed>(16),
 ];

@@ -37,9 +37,6 @@ pub(super) const BOTH: usize = 2;
 /// A vector of quad `J`, and that of quad `J + 4`.
 pub(super) type Pair = [int8x16_t; 2];
 
-/// Eight inputs of rows 0 and 1, and of rows 2 and 3.
-pub(super) type Octet = [int8x16_t; 2];
-
 /// How tiles of some codes are unpacked.
 pub(super) trait Unpack {
     const CODES: &'static Codes;
@@ -55,34 +52,17 @@ pub(super) trait Unpack {
     /// # Safety
     /// `tile` points to the rows' bytes in the first quad of a whole tile.
     unsafe fn pair<const J: usize>(tile: *const u8) -> Pair;
-
-    /// Four rows of quads `2·O` and the next, and of quads `2·O + 4` and the next, `O` below 2.
-    ///
-    /// # Safety
-    /// As [`Self::pair`].
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn octets<const O: usize>(tile: *const u8) -> [Octet; 2] {
-        let (first, second) = if O == 0 {
-            // SAFETY: the caller's promise.
-            unsafe { (Self::pair::<0>(tile), Self::pair::<1>(tile)) }
-        } else {
-            // SAFETY: the caller's promise.
-            unsafe { (Self::pair::<2>(tile), Self::pair::<3>(tile)) }
-        };
-        from_fn(|half| zip(first[half], second[half]))
-    }
 }
 
 /// Products of an instruction set.
-pub(super) trait Products {
+pub(super) trait Products<C: Unpack> {
     const ISA: Isa;
 
     /// Products of a panel with some rows from `first` on; gives how many.
     ///
     /// # Safety
     /// The processor has the instructions, the job fits the kernel and has a row `first`.
-    unsafe fn rows<C: Unpack, const HALVES: bool>(
+    unsafe fn rows<const HALVES: bool>(
         job: &Job<'_>,
         panel: usize,
         first: usize,
@@ -104,7 +84,7 @@ pub(super) trait Dots {
     ) -> [[int32x4_t; V]; T];
 }
 
-pub(super) const fn kernel<P: Products, C: Unpack>(group: usize) -> Kernel {
+pub(super) const fn kernel<P: Products<C>, C: Unpack>(group: usize) -> Kernel {
     let run = if group == GROUP {
         run::<P, C, false>
     } else {
@@ -120,12 +100,15 @@ pub(super) const fn kernel<P: Products, C: Unpack>(group: usize) -> Kernel {
 
 /// # Safety
 /// The processor has the instructions, and the job fits the kernel.
-unsafe fn run<P: Products, C: Unpack, const HALVES: bool>(job: &Job<'_>, out: &mut [[f32; ROWS]]) {
+unsafe fn run<P: Products<C>, C: Unpack, const HALVES: bool>(
+    job: &Job<'_>,
+    out: &mut [[f32; ROWS]],
+) {
     for panel in 0..job.panels.len() {
         let mut first = 0;
         while first < job.rows.count {
             // SAFETY: the caller's promise; a row is left.
-            first += unsafe { P::rows::<C, HALVES>(job, panel, first, &mut out[first..]) };
+            first += unsafe { P::rows::<HALVES>(job, panel, first, &mut out[first..]) };
         }
     }
 }
@@ -147,7 +130,7 @@ pub(super) fn start<const T: usize>(
     at
 }
 
-/// Products of `V` vectors of a panel, from `vector` on, with rows `first .. first + T`.
+/// Products of `V` vectors of a panel, from `vector` on, with rows `first .. first + T`; gives `T`.
 ///
 /// # Safety
 /// The processor has the instructions, the job fits the kernel and has as many rows.
@@ -165,7 +148,7 @@ pub(super) unsafe fn tokens<
     vector: usize,
     first: usize,
     out: &mut [[f32; ROWS]],
-) {
+) -> usize {
     let mut at = start::<T>(job, panel, vector, first);
     let mut acc = [[vdupq_n_f32(0.0); V]; T];
     for _ in 0..job.tiles {
@@ -190,6 +173,26 @@ pub(super) unsafe fn tokens<
             unsafe { vst1q_f32(to.as_mut_ptr(), acc) };
         }
     }
+    T
+}
+
+/// Products of a panel, half by half, with rows `first .. first + T`; gives `T`.
+///
+/// # Safety
+/// As [`tokens`].
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn halves<D: Dots, C: Unpack, const T: usize, const HALVES: bool>(
+    job: &Job<'_>,
+    panel: usize,
+    first: usize,
+    out: &mut [[f32; ROWS]],
+) -> usize {
+    for vector in [0, VECTORS / 2] {
+        // SAFETY: the caller's promise.
+        unsafe { tokens::<D, C, { VECTORS / 2 }, T, HALVES>(job, panel, vector, first, out) };
+    }
+    T
 }
 
 /// On to the next tile.
@@ -290,14 +293,6 @@ pub(super) fn fold_minima<const I: usize, const J: usize>(
 pub(super) unsafe fn activations(codes: *const i8) -> Pair {
     // SAFETY: the caller's promise.
     [0, VECTOR].map(|skip| unsafe { vld1q_s8(codes.add(skip)) })
-}
-
-/// Four bytes of one, four of the other, and so on.
-#[inline]
-#[target_feature(enable = "neon")]
-pub(super) fn zip(a: int8x16_t, b: int8x16_t) -> Octet {
-    let (a, b) = (vreinterpretq_s32_s8(a), vreinterpretq_s32_s8(b));
-    [vzip1q_s32(a, b), vzip2q_s32(a, b)].map(|z| vreinterpretq_s8_s32(z))
 }
 
 /// # Safety

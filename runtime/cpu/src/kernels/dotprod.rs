@@ -13,38 +13,27 @@ use crate::isa::Isa;
 /// The instructions.
 pub(super) struct Dotprod;
 
-impl Products for Dotprod {
+impl<C: Unpack> Products<C> for Dotprod {
     const ISA: Isa = Isa::Dotprod;
 
     #[target_feature(enable = "neon")]
-    unsafe fn rows<C: Unpack, const HALVES: bool>(
+    unsafe fn rows<const HALVES: bool>(
         job: &Job<'_>,
         panel: usize,
         first: usize,
         out: &mut [[f32; ROWS]],
     ) -> usize {
         match job.rows.count - first {
-            4.. => {
-                for vector in [0, VECTORS / 2] {
-                    // SAFETY: the caller's promise; four rows are left.
-                    unsafe {
-                        arm::tokens::<Dotprod, C, { VECTORS / 2 }, 4, HALVES>(
-                            job, panel, vector, first, out,
-                        )
-                    };
-                }
-                4
-            }
-            2.. => {
-                // SAFETY: the caller's promise; two rows are left.
-                unsafe { arm::tokens::<Dotprod, C, VECTORS, 2, HALVES>(job, panel, 0, first, out) };
-                2
-            }
-            _ => {
-                // SAFETY: the caller's promise; a row is left.
-                unsafe { arm::tokens::<Dotprod, C, VECTORS, 1, HALVES>(job, panel, 0, first, out) };
-                1
-            }
+            // SAFETY: the caller's promise; four rows are left.
+            4.. => unsafe { arm::halves::<Dotprod, C, 4, HALVES>(job, panel, first, out) },
+            // SAFETY: the caller's promise; two rows are left.
+            2.. => unsafe {
+                arm::tokens::<Dotprod, C, VECTORS, 2, HALVES>(job, panel, 0, first, out)
+            },
+            // SAFETY: the caller's promise; a row is left.
+            _ => unsafe {
+                arm::tokens::<Dotprod, C, VECTORS, 1, HALVES>(job, panel, 0, first, out)
+            },
         }
     }
 }

@@ -235,7 +235,8 @@ pub(super) mod neon {
     use inkstone_quant::Codes;
 
     use super::codes;
-    use crate::kernels::arm::{Octet, Pair, QUAD, Unpack, load, zip};
+    use crate::kernels::arm::{Pair, QUAD, Unpack, load};
+    use crate::kernels::i8mm::{Octet, Octets};
 
     pub(in crate::kernels) struct Signed;
 
@@ -250,7 +251,9 @@ pub(super) mod neon {
             // SAFETY: the caller's promise.
             unsafe { Unsigned::pair::<J>(tile) }
         }
+    }
 
+    impl Octets for Signed {
         #[inline]
         #[target_feature(enable = "neon")]
         unsafe fn octets<const O: usize>(tile: *const u8) -> [Octet; 2] {
@@ -272,7 +275,9 @@ pub(super) mod neon {
             // SAFETY: the caller's promise.
             nibbles(unsafe { plane::<J>(tile) })
         }
+    }
 
+    impl Octets for Unsigned {
         #[inline]
         #[target_feature(enable = "neon")]
         unsafe fn octets<const O: usize>(tile: *const u8) -> [Octet; 2] {
@@ -296,7 +301,9 @@ pub(super) mod neon {
             // SAFETY: the caller's promise.
             unsafe { Unsigned::pair::<J>(tile) }.map(|w| level(w))
         }
+    }
 
+    impl Octets for Table {
         #[inline]
         #[target_feature(enable = "neon")]
         unsafe fn octets<const O: usize>(tile: *const u8) -> [Octet; 2] {
@@ -327,15 +334,16 @@ pub(super) mod neon {
     /// Vectors `2·O` and the next zipped while they are packed, which are half as many.
     ///
     /// # Safety
-    /// As [`Unpack::octets`].
+    /// As [`Octets::octets`].
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn planes<const O: usize>(tile: *const u8) -> [uint8x16_t; 2] {
         let [first, second] = [2 * O, 2 * O + 1].map(|vector| {
             // SAFETY: the caller's promise.
-            vreinterpretq_s8_u8(unsafe { load(tile.add(vector * QUAD)) })
+            vreinterpretq_u32_u8(unsafe { load(tile.add(vector * QUAD)) })
         });
-        zip(first, second).map(|z| vreinterpretq_u8_s8(z))
+        let zipped = [vzip1q_u32(first, second), vzip2q_u32(first, second)];
+        zipped.map(|z| vreinterpretq_u8_u32(z))
     }
 
     /// The low and the high nibble of each byte.

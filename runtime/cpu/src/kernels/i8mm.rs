@@ -1,7 +1,8 @@
-//! Integer products with FEAT_I8MM: `smmla`, or `usmmla`, of eight inputs of two rows with those of two activations.
+//! Integer products with FEAT_I8MM: `smmla` of eight inputs of two rows with those of two activations, or `usdot`.
 //!
-//! A vector of sums is a square of two rows and two activations, `[r0·a0, r0·a1, r1·a0, r1·a1]`, and so are factors and
-//! accumulators; they are set apart at the end. A single row of activations goes the way of `sdot`.
+//! A square is a vector of sums of two rows and two activations, `[r0·a0, r0·a1, r1·a0, r1·a1]`. So are factors and
+//! accumulators; rows are set apart at the end. Squares halve the products and cost zips of weights, activations and
+//! scales: they pay where two quads of weights are zipped while two more share their bytes.
 #![allow(unsafe_code)]
 
 use core::arch::aarch64::*;
@@ -16,40 +17,58 @@ use super::dotprod::Dotprod;
 use super::{Job, ROWS};
 use crate::isa::Isa;
 
-/// The instructions.
-pub(super) struct I8mm;
+/// The way of [`Dotprod`], for codes that need no bias to be taken off where bytes may be unsigned.
+pub(super) struct Lanes;
 
-impl Products for I8mm {
+impl<C: Unpack> Products<C> for Lanes {
     const ISA: Isa = Isa::I8mm;
 
     #[target_feature(enable = "neon")]
-    unsafe fn rows<C: Unpack, const HALVES: bool>(
+    unsafe fn rows<const HALVES: bool>(
         job: &Job<'_>,
         panel: usize,
         first: usize,
         out: &mut [[f32; ROWS]],
     ) -> usize {
-        match job.rows.count - first {
-            4.. => {
-                for vector in [0, VECTORS / 2] {
-                    // SAFETY: the caller's promise; four rows are left.
-                    unsafe {
-                        squares::<C, VECTORS, 4, 2, HALVES>(job, panel, vector, first, out);
-                    }
-                }
-                4
-            }
-            2.. => {
-                // SAFETY: the caller's promise; two rows are left.
-                unsafe { squares::<C, { 2 * VECTORS }, 2, 1, HALVES>(job, panel, 0, first, out) };
-                2
-            }
-            _ => {
-                // SAFETY: the caller's promise; a row is left.
-                unsafe { arm::tokens::<Dotprod, C, VECTORS, 1, HALVES>(job, panel, 0, first, out) };
-                1
-            }
+        // SAFETY: the caller's promise.
+        unsafe { <Dotprod as Products<C>>::rows::<HALVES>(job, panel, first, out) }
+    }
+}
+
+/// Eight inputs of rows 0 and 1, and of rows 2 and 3.
+pub(super) type Octet = [int8x16_t; 2];
+
+/// How tiles of some codes are unpacked in pairs of rows.
+pub(super) trait Octets: Unpack {
+    /// Four rows of quads `2·O` and the next, and of quads `2·O + 4` and the next, `O` below 2.
+    ///
+    /// # Safety
+    /// As [`Unpack::pair`].
+    unsafe fn octets<const O: usize>(tile: *const u8) -> [Octet; 2];
+}
+
+/// Squares, for codes whose rows can be paired while they are packed; fewer than four activations go the way of lanes.
+pub(super) struct Squares;
+
+impl<C: Octets> Products<C> for Squares {
+    const ISA: Isa = Isa::I8mm;
+
+    #[target_feature(enable = "neon")]
+    unsafe fn rows<const HALVES: bool>(
+        job: &Job<'_>,
+        panel: usize,
+        first: usize,
+        out: &mut [[f32; ROWS]],
+    ) -> usize {
+        if job.rows.count - first < 4 {
+            // SAFETY: the caller's promise.
+            return unsafe { <Dotprod as Products<C>>::rows::<HALVES>(job, panel, first, out) };
         }
+        for vector in [0, VECTORS / 2] {
+            // SAFETY: the caller's promise; four rows are left.
+            unsafe { squares::<C, VECTORS, 4, 2, HALVES>(job, panel, vector, first, out) };
+        }
+        4
     }
 }
 
@@ -59,7 +78,7 @@ impl Products for I8mm {
 /// The processor has the instructions, the job fits the kernel and has as many rows.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn squares<C: Unpack, const I: usize, const T: usize, const J: usize, const HALVES: bool>(
+unsafe fn squares<C: Octets, const I: usize, const T: usize, const J: usize, const HALVES: bool>(
     job: &Job<'_>,
     panel: usize,
     vector: usize,
@@ -102,7 +121,7 @@ unsafe fn squares<C: Unpack, const I: usize, const T: usize, const J: usize, con
 /// The processor has the instructions, and a tile, its scales and a group of codes lie behind the pointers.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn group<C: Unpack, const I: usize, const T: usize, const J: usize, const PART: usize>(
+unsafe fn group<C: Octets, const I: usize, const T: usize, const J: usize, const PART: usize>(
     acc: &mut [[float32x4_t; I]; J],
     at: &At<1, T>,
     sums_a: &[i32; T],
@@ -162,7 +181,7 @@ unsafe fn doubled<const I: usize, const PART: usize>(from: *const f32) -> [float
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn add<
-    C: Unpack,
+    C: Octets,
     const I: usize,
     const T: usize,
     const J: usize,
@@ -188,7 +207,7 @@ unsafe fn add<
             let pair = join::<O>(a[2 * j][half], a[2 * j + 1][half]);
             for (i, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: the caller's promise.
-                *sum = unsafe { square::<C>(*sum, w[i / 2][half][i % 2], pair) };
+                *sum = unsafe { square(*sum, w[i / 2][half][i % 2], pair) };
             }
         }
     }
@@ -212,31 +231,17 @@ fn join<const O: usize>(a: int8x16_t, b: int8x16_t) -> int8x16_t {
 /// The processor has the instructions.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn square<C: Unpack>(mut sum: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
-    if C::LARGEST <= 128 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            asm!(
-                ".arch_extension i8mm",
-                "smmla {sum:v}.4s, {w:v}.16b, {a:v}.16b",
-                sum = inlateout(vreg) sum,
-                w = in(vreg) w,
-                a = in(vreg) a,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe {
-            asm!(
-                ".arch_extension i8mm",
-                "usmmla {sum:v}.4s, {w:v}.16b, {a:v}.16b",
-                sum = inlateout(vreg) sum,
-                w = in(vreg) w,
-                a = in(vreg) a,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
+unsafe fn square(mut sum: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            ".arch_extension i8mm",
+            "smmla {sum:v}.4s, {w:v}.16b, {a:v}.16b",
+            sum = inlateout(vreg) sum,
+            w = in(vreg) w,
+            a = in(vreg) a,
+            options(pure, nomem, nostack, preserves_flags),
+        );
     }
     sum
 }

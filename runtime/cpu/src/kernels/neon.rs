@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use core::arch::aarch64::*;
+use core::arch::asm;
 
 use super::arm::{self, BOTH, Dots, HIGH, LOW, Pair, Products, Unpack, VECTOR, VECTORS};
 use super::{Job, ROWS};
@@ -13,28 +14,43 @@ use crate::isa::Isa;
 /// The instructions.
 pub(super) struct Neon;
 
-impl Products for Neon {
+impl<C: Unpack> Products<C> for Neon {
     const ISA: Isa = Isa::Neon;
 
     #[target_feature(enable = "neon")]
-    unsafe fn rows<C: Unpack, const HALVES: bool>(
+    unsafe fn rows<const HALVES: bool>(
         job: &Job<'_>,
         panel: usize,
         first: usize,
         out: &mut [[f32; ROWS]],
     ) -> usize {
         match job.rows.count - first {
-            2.. => {
-                // SAFETY: the caller's promise; two rows are left.
-                unsafe { arm::tokens::<Neon, C, VECTORS, 2, HALVES>(job, panel, 0, first, out) };
-                2
-            }
-            _ => {
-                // SAFETY: the caller's promise; a row is left.
-                unsafe { arm::tokens::<Neon, C, VECTORS, 1, HALVES>(job, panel, 0, first, out) };
-                1
-            }
+            // SAFETY: the caller's promise; two rows are left.
+            2.. => unsafe { two::<C, HALVES>(job, panel, first, out) },
+            // SAFETY: the caller's promise; a row is left.
+            _ => unsafe { arm::tokens::<Neon, C, VECTORS, 1, HALVES>(job, panel, 0, first, out) },
         }
+    }
+}
+
+/// Two rows of activations, in one pass where there are sums of 16 bits alone until a group ends.
+///
+/// # Safety
+/// As [`Products::rows`], and there are two rows.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn two<C: Unpack, const HALVES: bool>(
+    job: &Job<'_>,
+    panel: usize,
+    first: usize,
+    out: &mut [[f32; ROWS]],
+) -> usize {
+    if const { span(C::LARGEST) > 2 } {
+        // SAFETY: the caller's promise.
+        unsafe { arm::tokens::<Neon, C, VECTORS, 2, HALVES>(job, panel, 0, first, out) }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { arm::halves::<Neon, C, 2, HALVES>(job, panel, first, out) }
     }
 }
 
@@ -63,7 +79,8 @@ impl Sums {
         self.narrow = [
             vmlal_s8(low, vget_low_s8(w), vget_low_s8(a)),
             vmlal_high_s8(high, w, a),
-        ];
+        ]
+        .map(|sum| as_written(sum));
     }
 
     #[inline]
@@ -111,6 +128,17 @@ impl Dots for Neon {
         }
         all
     }
+}
+
+/// The sum, of which the compiler now knows nothing: else it adds up products in an order that takes more additions.
+#[inline]
+#[target_feature(enable = "neon")]
+fn as_written(mut sum: int16x8_t) -> int16x8_t {
+    // SAFETY: nothing is done.
+    unsafe {
+        asm!("/* {:v} */", inlateout(vreg) sum, options(pure, nomem, nostack, preserves_flags))
+    };
+    sum
 }
 
 /// Quads `J` and `J + 4`, as far as they are of `PART`, with every row.
