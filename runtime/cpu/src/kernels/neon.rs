@@ -122,7 +122,8 @@ impl Dots for Neon {
             let sum = if const { span(C::LARGEST) == 16 } {
                 vpaddlq_s16(vpaddq_s16(low, high))
             } else {
-                vpaddq_s32(sums.wide[0], sums.wide[1])
+                let sum = vpaddq_s32(sums.wide[0], sums.wide[1]);
+                vreinterpretq_s32_s16(as_written(vreinterpretq_s16_s32(sum)))
             };
             *all = vaddq_s32(*all, sum);
         }
@@ -130,7 +131,7 @@ impl Dots for Neon {
     }
 }
 
-/// The sum, of which the compiler now knows nothing: else it adds up products in an order that takes more additions.
+/// A sum that the compiler now knows nothing of: else it adds up in an order that takes more instructions.
 #[inline]
 #[target_feature(enable = "neon")]
 fn as_written(mut sum: int16x8_t) -> int16x8_t {
