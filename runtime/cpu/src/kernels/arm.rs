@@ -182,7 +182,7 @@ pub(super) unsafe fn tokens<
 /// As [`tokens`].
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn halves<D: Dots, C: Unpack, const T: usize, const HALVES: bool>(
+pub(super) unsafe fn half_panels<D: Dots, C: Unpack, const T: usize, const HALVES: bool>(
     job: &Job<'_>,
     panel: usize,
     first: usize,

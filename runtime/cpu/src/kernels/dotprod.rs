@@ -24,8 +24,11 @@ impl<C: Unpack> Products<C> for Dotprod {
         out: &mut [[f32; ROWS]],
     ) -> usize {
         match job.rows.count - first {
+            // Four activations share what is unpacked; unsigned bytes are taken as they are.
             // SAFETY: the caller's promise; four rows are left.
-            4.. => unsafe { arm::halves::<Dotprod, C, 4, HALVES>(job, panel, first, out) },
+            4.. if const { C::LARGEST <= 128 } => unsafe {
+                arm::half_panels::<Dotprod, C, 4, HALVES>(job, panel, first, out)
+            },
             // SAFETY: the caller's promise; two rows are left.
             2.. => unsafe {
                 arm::tokens::<Dotprod, C, VECTORS, 2, HALVES>(job, panel, 0, first, out)

@@ -17,7 +17,7 @@ use super::dotprod::Dotprod;
 use super::{Job, ROWS};
 use crate::isa::Isa;
 
-/// The way of [`Dotprod`], for codes that need no bias to be taken off where bytes may be unsigned.
+/// Lane by lane, as [`Dotprod`], with `usdot` where bytes are unsigned.
 pub(super) struct Lanes;
 
 impl<C: Unpack> Products<C> for Lanes {

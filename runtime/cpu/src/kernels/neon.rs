@@ -50,7 +50,7 @@ unsafe fn two<C: Unpack, const HALVES: bool>(
         unsafe { arm::tokens::<Neon, C, VECTORS, 2, HALVES>(job, panel, 0, first, out) }
     } else {
         // SAFETY: the caller's promise.
-        unsafe { arm::halves::<Neon, C, 2, HALVES>(job, panel, first, out) }
+        unsafe { arm::half_panels::<Neon, C, 2, HALVES>(job, panel, first, out) }
     }
 }
 
