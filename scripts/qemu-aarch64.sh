@@ -1,12 +1,18 @@
 #!/bin/bash
-# qemu-aarch64.sh: the hashes of logits, computed by an emulated 64-bit Arm, are those this machine computes.
-# Leaves the example `hash` built for that target.
+# qemu-aarch64.sh: an emulated 64-bit Arm computes what this machine computes, with every instruction set it has.
+#
+# Kernels are compared on three processors: one with all extensions, one with dot products, one with neither; whole
+# models on the first. Leaves the example `hash` built for that target.
 set -eu
 cd "$(dirname "$0")/.."
 dir=${CARGO_TARGET_DIR:-target}/cross
 scripts/setup-cross.sh "$dir"
 . "$dir/cross.env"
-export CARGO_TARGET_DIR=$dir/target
+export CARGO_TARGET_DIR=$dir/target INKSTONE_EMULATED=1
 arguments="--quiet --release $CROSS_STD --target aarch64-unknown-linux-gnu"
 cargo build $arguments --package inkstone-engine --example hash
-INKSTONE_EMULATED=1 cargo test $arguments --package inkstone-tests --test hashes
+QEMU_CPU=max cargo test $arguments --package inkstone-cpu
+for cpu in cortex-a76 cortex-a53; do
+  QEMU_CPU=$cpu cargo test $arguments --package inkstone-cpu --lib --test kernels
+done
+QEMU_CPU=max cargo test $arguments --package inkstone-tests --test hashes --test machine_code

@@ -1,11 +1,13 @@
-//! What the compiler made: each instruction set's kernels hold its instruction, and no platform's libm is called.
+//! What the compiler made: each instruction set's kernels hold its instruction, nothing is fused, no libm is called.
 
 mod support;
 
-use inkstone_cpu::{Isa, KERNELS};
+use inkstone_cpu::{Isa, KERNELS, Kernel};
 use inkstone_engine::SessionConfig;
 use inkstone_tests::needs;
 use libtest_mimic::{Failed, Trial};
+use std::env::consts::ARCH;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Functions of C whose results differ from platform to platform.
@@ -14,28 +16,86 @@ static LIBM: &[&str] = &[
     "erff", "exp", "log", "pow",
 ];
 
-/// An instruction set, an instruction of its kernels, the registers it works on.
-static PROOFS: &[(&str, &[&str], &str)] = &[
-    ("avx512", &["vpdpbusd"], "%zmm"),
-    ("avx2", &["vpmaddubsw", "vpmaddwd"], "%ymm"),
+/// Instructions that multiply and add with one rounding: mnemonics hold these, whatever they begin or end with.
+static FUSED: &[&str] = &["fmadd", "fmsub", "fnmadd", "fnmsub", "fmla", "fmls"];
+
+/// All codes of weights.
+static ALL: &[&str] = &["i8", "i4", "u4", "nl4", "i5", "u5", "i6"];
+
+/// What the kernels of an instruction set hold.
+struct Proof {
+    architecture: &'static str,
+    isa: &'static str,
+    /// The codes whose kernels hold one of the instructions.
+    codes: &'static [&'static str],
+    instructions: &'static [&'static str],
+    /// Registers they work on.
+    registers: &'static str,
+}
+
+static PROOFS: &[Proof] = &[
+    Proof {
+        architecture: "x86_64",
+        isa: "avx512",
+        codes: ALL,
+        instructions: &["vpdpbusd"],
+        registers: "%zmm",
+    },
+    Proof {
+        architecture: "x86_64",
+        isa: "avx2",
+        codes: ALL,
+        instructions: &["vpmaddubsw", "vpmaddwd"],
+        registers: "%ymm",
+    },
+    Proof {
+        architecture: "aarch64",
+        isa: "neon",
+        codes: ALL,
+        instructions: &["smlal2"],
+        registers: ".8h",
+    },
+    Proof {
+        architecture: "aarch64",
+        isa: "dotprod",
+        codes: ALL,
+        instructions: &["sdot"],
+        registers: ".4b[",
+    },
+    Proof {
+        architecture: "aarch64",
+        isa: "i8mm",
+        codes: &["i4", "u4", "nl4"],
+        instructions: &["smmla"],
+        registers: ".16b",
+    },
+    Proof {
+        architecture: "aarch64",
+        isa: "i8mm",
+        codes: &["i8"],
+        instructions: &["usdot"],
+        registers: ".4b[",
+    },
 ];
 
 fn main() {
-    let x86 = cfg!(target_arch = "x86_64") && needs::program("objdump").is_some();
+    let (objdump, nm) = (tool("objdump").is_some(), tool("nm").is_some());
     let mut trials = vec![
         Trial::test("this_program_runs_a_model", runs),
+        needs::trial("no_function_of_libm_is_called", nm, "programs", no_libm),
         needs::trial(
-            "no_function_of_libm_is_called",
-            needs::program("nm").is_some(),
+            "no_product_is_fused_with_a_sum",
+            objdump,
             "programs",
-            no_libm,
+            no_fused,
         ),
     ];
-    for &(isa, instructions, registers) in PROOFS {
-        let name = format!("kernels_hold_their_instruction {isa}");
-        trials.push(needs::trial(name, x86, "programs", move || {
-            holds(isa, instructions, registers)
-        }));
+    for proof in PROOFS.iter().filter(|proof| proof.architecture == ARCH) {
+        let name = format!(
+            "kernels_hold_their_instruction {} {}",
+            proof.isa, proof.instructions[0]
+        );
+        trials.push(needs::trial(name, objdump, "programs", || holds(proof)));
     }
     needs::run(trials);
 }
@@ -58,7 +118,8 @@ fn runs() -> Result<(), Failed> {
 }
 
 fn no_libm() -> Result<(), Failed> {
-    let symbols = output(Command::new("nm").arg("--undefined-only").arg(program()?))?;
+    let nm = tool("nm").ok_or("it was there a moment ago")?;
+    let symbols = output(Command::new(nm).arg("--undefined-only").arg(program()?))?;
     let names = symbols
         .lines()
         .filter_map(|line| line.trim().rsplit(' ').next()?.split('@').next());
@@ -70,25 +131,62 @@ fn no_libm() -> Result<(), Failed> {
     }
 }
 
-/// There are at least as many functions with the instruction as kernels of the instruction set.
-fn holds(isa: &str, instructions: &[&str], registers: &str) -> Result<(), Failed> {
-    let isa = Isa::by_name(isa).ok_or("the instruction set has no name")?;
-    let kernels = KERNELS.iter().filter(|kernel| kernel.isa == isa).count();
-    let arguments = ["--disassemble", "--no-show-raw-insn", "--no-addresses"];
-    let listing = output(Command::new("objdump").args(arguments).arg(program()?))?;
-    let mut functions = 0;
-    for function in listing.split("\n\n") {
-        let says =
-            |line: &str| line.contains(registers) && instructions.iter().any(|i| line.contains(i));
-        functions += usize::from(function.contains("inkstone_cpu") && function.lines().any(says));
-    }
-    if kernels > 0 && functions >= kernels {
+/// There are at least as many functions with the instruction as kernels that hold it.
+fn holds(proof: &Proof) -> Result<(), Failed> {
+    let isa = Isa::by_name(proof.isa).ok_or("the instruction set has no name")?;
+    let here = |kernel: &&Kernel| kernel.isa == isa && proof.codes.contains(&kernel.codes.name);
+    let kernels = KERNELS.iter().filter(here).count();
+    let says = |line: &str| {
+        line.contains(proof.registers) && proof.instructions.iter().any(|i| line.contains(i))
+    };
+    let listing = listing()?;
+    let functions = listing
+        .split("\n\n")
+        .filter(|function| function.contains("inkstone_cpu") && function.lines().any(says));
+    let functions = functions.count();
+    if kernels == proof.codes.len() && functions >= kernels {
         return Ok(());
     }
-    Err(format!("{kernels} kernels, {functions} functions with {instructions:?}").into())
+    let what = proof.instructions;
+    Err(format!("{kernels} kernels, {functions} functions with {what:?}").into())
 }
 
-fn program() -> Result<std::path::PathBuf, Failed> {
+/// None of our functions has a fused instruction.
+fn no_fused() -> Result<(), Failed> {
+    let listing = listing()?;
+    let fused = |line: &&str| {
+        let mnemonic = line.split_whitespace().next().unwrap_or_default();
+        FUSED.iter().any(|fused| mnemonic.contains(fused))
+    };
+    let ours = listing.split("\n\n").filter(|f| {
+        f.lines()
+            .next()
+            .is_some_and(|name| name.contains("inkstone"))
+    });
+    let found: Vec<&str> = ours
+        .filter(|function| function.lines().skip(1).any(|line| fused(&line)))
+        .filter_map(|function| function.lines().next())
+        .collect();
+    if found.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("in {found:?}").into())
+    }
+}
+
+/// This program, disassembled.
+fn listing() -> Result<String, Failed> {
+    let arguments = ["--disassemble", "--no-show-raw-insn", "--no-addresses"];
+    let objdump = tool("objdump").ok_or("it was there a moment ago")?;
+    output(Command::new(objdump).args(arguments).arg(program()?))
+}
+
+/// A program that reads machine code: made for this architecture where this is a foreign one, emulated.
+fn tool(name: &str) -> Option<PathBuf> {
+    needs::program(&format!("{ARCH}-linux-gnu-{name}")).or_else(|| needs::program(name))
+}
+
+fn program() -> Result<PathBuf, Failed> {
     Ok(std::env::current_exe()?)
 }
 

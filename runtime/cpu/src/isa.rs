@@ -3,7 +3,13 @@
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 #[path = "isa/x86.rs"]
 mod found;
-#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+#[path = "isa/aarch64.rs"]
+mod found;
+#[cfg(not(any(
+    all(target_arch = "x86_64", feature = "std"),
+    all(target_arch = "aarch64", target_feature = "neon")
+)))]
 #[path = "isa/other.rs"]
 mod found;
 
@@ -17,6 +23,12 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, VL and VNNI.
     Avx512,
+    /// What every 64-bit Arm processor has.
+    Neon,
+    /// NEON and FEAT_DotProd: `sdot`.
+    Dotprod,
+    /// NEON, FEAT_DotProd and FEAT_I8MM: `smmla`, `usmmla`, `usdot`.
+    I8mm,
 }
 
 /// Every instruction set with its name, better ones later.
@@ -24,6 +36,9 @@ pub static ISAS: &[(&str, Isa)] = &[
     ("portable", Isa::Portable),
     ("avx2", Isa::Avx2),
     ("avx512", Isa::Avx512),
+    ("neon", Isa::Neon),
+    ("dotprod", Isa::Dotprod),
+    ("i8mm", Isa::I8mm),
 ];
 
 /// The environment's variable that forces an instruction set.

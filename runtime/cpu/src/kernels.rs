@@ -8,21 +8,38 @@ use inkstone_quant::{Codes, Encoding, Format, GROUP, PANEL};
 
 use crate::isa::{Isa, Ready};
 
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod arm;
+#[cfg(any(
+    all(target_arch = "x86_64", feature = "std"),
+    all(target_arch = "aarch64", target_feature = "neon")
+))]
 mod at;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod avx512;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod dotprod;
 mod eight;
 mod five;
 mod four;
-#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod i8mm;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+#[path = "kernels/aarch64.rs"]
+mod list;
+#[cfg(not(any(
+    all(target_arch = "x86_64", feature = "std"),
+    all(target_arch = "aarch64", target_feature = "neon")
+)))]
 #[path = "kernels/other.rs"]
 mod list;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 #[path = "kernels/x86.rs"]
 mod list;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod neon;
 mod portable;
 mod six;
 

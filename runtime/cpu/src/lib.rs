@@ -1,7 +1,7 @@
 //! Runs plans on processors: kernels for several instruction sets, chosen at run time, and a team of threads.
 //!
 //! Everything gives the bits that `inkstone_quant::reference` and `inkstone_model::reference` define. Without feature
-//! `std` there is one thread and only the portable kernels.
+//! `std` there is one thread, and only kernels for what the target always has.
 #![no_std]
 
 #[cfg(any(test, feature = "std"))]

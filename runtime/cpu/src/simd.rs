@@ -4,18 +4,30 @@
 mod avx2;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod avx512;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod neon;
 mod portable;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 #[path = "simd/x86.rs"]
 mod run;
-#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+#[path = "simd/aarch64.rs"]
+mod run;
+#[cfg(not(any(
+    all(target_arch = "x86_64", feature = "std"),
+    all(target_arch = "aarch64", target_feature = "neon")
+)))]
 #[path = "simd/other.rs"]
 mod run;
+#[cfg(test)]
+mod tests;
 
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 pub(crate) use avx2::Avx2;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 pub(crate) use avx512::Avx512;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
 pub(crate) use run::run;
 

@@ -14,5 +14,6 @@ pub(super) fn has(isa: Isa) -> bool {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni")
         }
+        _ => false,
     }
 }

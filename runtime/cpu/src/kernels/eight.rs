@@ -87,3 +87,49 @@ pub(super) mod avx512 {
         }
     }
 }
+
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub(super) mod neon {
+    //! 64-bit Arm.
+    #![allow(unsafe_code)]
+
+    use core::arch::aarch64::*;
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::arm::{Pair, QUAD, Unpack, load};
+
+    /// Codes less 128, as they are where bytes are signed.
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I8;
+        const BIAS: i32 = 0;
+        const LARGEST: i32 = 128;
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            let pair = unsafe { Unsigned::pair::<J>(tile) };
+            pair.map(|w| veorq_s8(w, vdupq_n_s8(-128)))
+        }
+    }
+
+    /// Codes as they are.
+    pub(in crate::kernels) struct Unsigned;
+
+    impl Unpack for Unsigned {
+        const CODES: &'static Codes = &codes::I8;
+        const BIAS: i32 = codes::I8.bias();
+        const LARGEST: i32 = 255;
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            [J, J + 4].map(|q| vreinterpretq_s8_u8(unsafe { load(tile.add(q * QUAD)) }))
+        }
+    }
+}

@@ -175,3 +175,54 @@ pub(super) mod avx512 {
         _mm512_or_si512(quad, _mm512_and_si512(shifted, _mm512_set1_epi8(16)))
     }
 }
+
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub(super) mod neon {
+    //! 64-bit Arm.
+    #![allow(unsafe_code)]
+
+    use core::arch::aarch64::*;
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::arm::{Pair, Unpack, load};
+    use crate::kernels::four::neon::plane;
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I5;
+        const BIAS: i32 = codes::I5.bias();
+        const LARGEST: i32 = 31;
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            unsafe { Unsigned::pair::<J>(tile) }
+        }
+    }
+
+    pub(in crate::kernels) struct Unsigned;
+
+    impl Unpack for Unsigned {
+        const CODES: &'static Codes = &codes::U5;
+        const BIAS: i32 = codes::U5.bias();
+        const LARGEST: i32 = 31;
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            let nibbles = unsafe { plane::<J>(tile) };
+            // SAFETY: the caller's promise.
+            let bits = unsafe { load(tile.add(256)) };
+            // Of each byte, bit `J` is now bit 0, and bit `J + 4` bit 4.
+            let bits = vshlq_u8(bits, vdupq_n_s8(-(J as i8)));
+            let low = vsliq_n_u8::<4>(nibbles, vandq_u8(bits, vdupq_n_u8(1)));
+            let high = vsriq_n_u8::<4>(vandq_u8(bits, vdupq_n_u8(16)), nibbles);
+            [low, high].map(|w| vreinterpretq_s8_u8(w))
+        }
+    }
+}

@@ -224,3 +224,133 @@ pub(super) mod avx512 {
         _mm512_and_si512(low, _mm512_set1_epi8(15))
     }
 }
+
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub(super) mod neon {
+    //! 64-bit Arm.
+    #![allow(unsafe_code)]
+
+    use core::arch::aarch64::*;
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::arm::{Pair, QUAD, Unpack, load};
+    use crate::kernels::i8mm::{Octet, Octets};
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I4;
+        const BIAS: i32 = codes::I4.bias();
+        const LARGEST: i32 = 15;
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            unsafe { Unsigned::pair::<J>(tile) }
+        }
+    }
+
+    impl Octets for Signed {
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn octets<const O: usize>(tile: *const u8) -> [Octet; 2] {
+            // SAFETY: the caller's promise.
+            unsafe { Unsigned::octets::<O>(tile) }
+        }
+    }
+
+    pub(in crate::kernels) struct Unsigned;
+
+    impl Unpack for Unsigned {
+        const CODES: &'static Codes = &codes::U4;
+        const BIAS: i32 = codes::U4.bias();
+        const LARGEST: i32 = 15;
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            nibbles(unsafe { plane::<J>(tile) })
+        }
+    }
+
+    impl Octets for Unsigned {
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn octets<const O: usize>(tile: *const u8) -> [Octet; 2] {
+            // SAFETY: the caller's promise.
+            let [first, second] = unsafe { planes::<O>(tile) }.map(|bytes| nibbles(bytes));
+            [[first[0], second[0]], [first[1], second[1]]]
+        }
+    }
+
+    /// Levels themselves.
+    pub(in crate::kernels) struct Table;
+
+    impl Unpack for Table {
+        const CODES: &'static Codes = &codes::NL4;
+        const BIAS: i32 = 0;
+        const LARGEST: i32 = 127;
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            unsafe { Unsigned::pair::<J>(tile) }.map(|w| level(w))
+        }
+    }
+
+    impl Octets for Table {
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn octets<const O: usize>(tile: *const u8) -> [Octet; 2] {
+            // SAFETY: the caller's promise.
+            unsafe { Unsigned::octets::<O>(tile) }.map(|octet| octet.map(|w| level(w)))
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn level(codes: int8x16_t) -> int8x16_t {
+        // SAFETY: the table is sixteen bytes.
+        let table = unsafe { vld1q_s8(codes::NL4_LEVELS.as_ptr()) };
+        vqtbl1q_s8(table, vreinterpretq_u8_s8(codes))
+    }
+
+    /// Four rows of vector `J` of a plane of four bits: quads `J` and `J + 4`.
+    ///
+    /// # Safety
+    /// As [`Unpack::pair`].
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(in crate::kernels) unsafe fn plane<const J: usize>(tile: *const u8) -> uint8x16_t {
+        // SAFETY: the caller's promise.
+        unsafe { load(tile.add(J * QUAD)) }
+    }
+
+    /// Vectors `2·O` and the next zipped while they are packed, which are half as many.
+    ///
+    /// # Safety
+    /// As [`Octets::octets`].
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn planes<const O: usize>(tile: *const u8) -> [uint8x16_t; 2] {
+        let [first, second] = [2 * O, 2 * O + 1].map(|vector| {
+            // SAFETY: the caller's promise.
+            vreinterpretq_u32_u8(unsafe { load(tile.add(vector * QUAD)) })
+        });
+        let zipped = [vzip1q_u32(first, second), vzip2q_u32(first, second)];
+        zipped.map(|z| vreinterpretq_u8_u32(z))
+    }
+
+    /// The low and the high nibble of each byte.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn nibbles(bytes: uint8x16_t) -> Pair {
+        let nibbles = [vandq_u8(bytes, vdupq_n_u8(15)), vshrq_n_u8::<4>(bytes)];
+        nibbles.map(|n| vreinterpretq_s8_u8(n))
+    }
+}

@@ -117,3 +117,40 @@ pub(super) mod avx512 {
         }
     }
 }
+
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub(super) mod neon {
+    //! 64-bit Arm.
+    #![allow(unsafe_code)]
+
+    use core::arch::aarch64::*;
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::arm::{Pair, QUAD, Unpack, load};
+    use crate::kernels::four::neon::plane;
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I6;
+        const BIAS: i32 = codes::I6.bias();
+        const LARGEST: i32 = 63;
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            let nibbles = unsafe { plane::<J>(tile) };
+            // SAFETY: the caller's promise.
+            let [low, high] = [0, QUAD].map(|skip| unsafe { load(tile.add(256 + skip)) });
+            // Bits `2·J` and the next become bits 0 and 1, and bits 4 and 5.
+            let low = vshlq_u8(low, vdupq_n_s8(-(2 * J as i8)));
+            let high = vshlq_u8(high, vdupq_n_s8(4 - 2 * J as i8));
+            let low = vsliq_n_u8::<4>(nibbles, vandq_u8(low, vdupq_n_u8(3)));
+            let high = vsriq_n_u8::<4>(vandq_u8(high, vdupq_n_u8(48)), nibbles);
+            [low, high].map(|w| vreinterpretq_s8_u8(w))
+        }
+    }
+}

@@ -16,7 +16,7 @@ pub(super) fn probe(isa: Ready) -> Option<Products> {
         Isa::Avx512 => (64, |turns| unsafe { avx512(turns) }),
         // SAFETY: the instructions are there, as `Ready` proves.
         Isa::Avx2 => (32, |turns| unsafe { avx2(turns) }),
-        Isa::Portable => return None,
+        _ => return None,
     };
     let each = SUMS as u64 * bytes * 2;
     Some(Products { each, run })

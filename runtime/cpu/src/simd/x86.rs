@@ -7,11 +7,11 @@ use crate::isa::{Isa, Ready};
 /// Runs a task with the instructions of `isa`.
 pub(crate) fn run<T: Task>(isa: Ready, task: T) -> T::Out {
     match isa.isa() {
-        Isa::Portable => task.run(Portable),
         // SAFETY: a `Ready` is made only where the processor has been found to have it.
         Isa::Avx2 => unsafe { avx2(task) },
         // SAFETY: a `Ready` is made only where the processor has been found to have it.
         Isa::Avx512 => unsafe { avx512(task) },
+        _ => task.run(Portable),
     }
 }
 
