@@ -21,7 +21,7 @@ pub struct Model(Arc<Inner>);
 
 impl core::fmt::Debug for Model {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_tuple("Model").field(&self.0.path).finish()
+        f.debug_tuple("Model").field(&self.name()).finish()
     }
 }
 

@@ -10,8 +10,8 @@ use core::array::from_fn;
 
 use inkstone_quant::{Codes, GROUP, PANEL};
 
-use super::at::At;
-use super::{Job, Kernel, ROWS};
+use super::at::{At, both};
+use super::{Job, Kernel};
 use crate::isa::Isa;
 
 /// Rows of a vector.
@@ -66,7 +66,7 @@ pub(super) trait Products<C: Unpack> {
         job: &Job<'_>,
         panel: usize,
         first: usize,
-        out: &mut [[f32; ROWS]],
+        out: &mut [[f32; PANEL]],
     ) -> usize;
 }
 
@@ -102,13 +102,15 @@ pub(super) const fn kernel<P: Products<C>, C: Unpack>(group: usize) -> Kernel {
 /// The processor has the instructions, and the job fits the kernel.
 unsafe fn run<P: Products<C>, C: Unpack, const HALVES: bool>(
     job: &Job<'_>,
-    out: &mut [[f32; ROWS]],
+    out: &mut [[f32; PANEL]],
 ) {
     for panel in 0..job.panels.len() {
         let mut first = 0;
         while first < job.rows.count {
             // SAFETY: the caller's promise; a row is left.
-            first += unsafe { P::rows::<HALVES>(job, panel, first, &mut out[first..]) };
+            first += unsafe {
+                P::rows::<HALVES>(job, panel, first, &mut out[first * job.panels.len()..])
+            };
         }
     }
 }
@@ -147,7 +149,7 @@ pub(super) unsafe fn tokens<
     panel: usize,
     vector: usize,
     first: usize,
-    out: &mut [[f32; ROWS]],
+    out: &mut [[f32; PANEL]],
 ) -> usize {
     let mut at = start::<T>(job, panel, vector, first);
     let mut acc = [[vdupq_n_f32(0.0); V]; T];
@@ -160,14 +162,14 @@ pub(super) unsafe fn tokens<
             // SAFETY: as above.
             unsafe { group::<D, C, V, T, HIGH>(&mut acc, &at, &high) };
         } else {
-            let both = from_fn(|t| low[t] + high[t]);
+            let both = both(&low, &high);
             // SAFETY: as above.
             unsafe { group::<D, C, V, T, BOTH>(&mut acc, &at, &both) };
         }
         step::<C, T, HALVES>(&mut at);
     }
-    for (out, acc) in out.iter_mut().zip(acc) {
-        let (vectors, _) = out[panel * PANEL..][..PANEL].as_chunks_mut::<LANES>();
+    for (out, acc) in out.chunks_exact_mut(job.panels.len()).zip(acc) {
+        let (vectors, _) = out[panel].as_chunks_mut::<LANES>();
         for (to, acc) in vectors[vector..].iter_mut().zip(acc) {
             // SAFETY: `to` is four floats.
             unsafe { vst1q_f32(to.as_mut_ptr(), acc) };
@@ -186,7 +188,7 @@ pub(super) unsafe fn half_panels<D: Dots, C: Unpack, const T: usize, const HALVE
     job: &Job<'_>,
     panel: usize,
     first: usize,
-    out: &mut [[f32; ROWS]],
+    out: &mut [[f32; PANEL]],
 ) -> usize {
     for vector in [0, VECTORS / 2] {
         // SAFETY: the caller's promise.

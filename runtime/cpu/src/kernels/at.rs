@@ -47,11 +47,11 @@ impl<const P: usize, const T: usize> At<P, T> {
     pub(super) unsafe fn sums(&self) -> [[i32; T]; 2] {
         // Closures would not be inlined into functions of other instruction sets, here and below.
         let mut sums = [[0; T]; 2];
-        for t in 0..T {
+        for (t, from) in self.sums.iter().enumerate() {
             // SAFETY: the caller's promise: a row has two sums for each tile.
-            sums[0][t] = unsafe { *self.sums[t] };
+            sums[0][t] = unsafe { **from };
             // SAFETY: as above.
-            sums[1][t] = unsafe { *self.sums[t].add(1) };
+            sums[1][t] = unsafe { *from.add(1) };
         }
         sums
     }

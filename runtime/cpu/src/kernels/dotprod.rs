@@ -6,8 +6,10 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
+use inkstone_quant::PANEL;
+
+use super::Job;
 use super::arm::{self, Dots, HIGH, LOW, Pair, Products, Unpack, VECTOR, VECTORS};
-use super::{Job, ROWS};
 use crate::isa::Isa;
 
 /// The instructions.
@@ -21,7 +23,7 @@ impl<C: Unpack> Products<C> for Dotprod {
         job: &Job<'_>,
         panel: usize,
         first: usize,
-        out: &mut [[f32; ROWS]],
+        out: &mut [[f32; PANEL]],
     ) -> usize {
         match job.rows.count - first {
             // Four activations share what is unpacked; unsigned bytes are taken as they are.

@@ -11,10 +11,10 @@ use core::array::from_fn;
 
 use inkstone_quant::PANEL;
 
+use super::Job;
 use super::arm::{self, BOTH, HIGH, LANES, LOW, Products, Unpack, VECTOR, VECTORS};
-use super::at::At;
+use super::at::{At, both};
 use super::dotprod::Dotprod;
-use super::{Job, ROWS};
 use crate::isa::Isa;
 
 /// Lane by lane, as [`Dotprod`], with `usdot` where bytes are unsigned.
@@ -28,7 +28,7 @@ impl<C: Unpack> Products<C> for Lanes {
         job: &Job<'_>,
         panel: usize,
         first: usize,
-        out: &mut [[f32; ROWS]],
+        out: &mut [[f32; PANEL]],
     ) -> usize {
         // SAFETY: the caller's promise.
         unsafe { <Dotprod as Products<C>>::rows::<HALVES>(job, panel, first, out) }
@@ -58,7 +58,7 @@ impl<C: Octets> Products<C> for Squares {
         job: &Job<'_>,
         panel: usize,
         first: usize,
-        out: &mut [[f32; ROWS]],
+        out: &mut [[f32; PANEL]],
     ) -> usize {
         if job.rows.count - first < 4 {
             // SAFETY: the caller's promise.
@@ -83,7 +83,7 @@ unsafe fn squares<C: Octets, const I: usize, const T: usize, const J: usize, con
     panel: usize,
     vector: usize,
     first: usize,
-    out: &mut [[f32; ROWS]],
+    out: &mut [[f32; PANEL]],
 ) {
     const { assert!(T == 2 * J) };
     let mut at = arm::start::<T>(job, panel, vector, first);
@@ -97,16 +97,18 @@ unsafe fn squares<C: Octets, const I: usize, const T: usize, const J: usize, con
             // SAFETY: as above.
             unsafe { group::<C, I, T, J, HIGH>(&mut acc, &at, &high) };
         } else {
-            let both = from_fn(|t| low[t] + high[t]);
+            let both = both(&low, &high);
             // SAFETY: as above.
             unsafe { group::<C, I, T, J, BOTH>(&mut acc, &at, &both) };
         }
         arm::step::<C, T, HALVES>(&mut at);
     }
-    for (out, acc) in out.chunks_exact_mut(2).zip(acc) {
-        let [even, odd] = out else { continue };
+    let panels = job.panels.len();
+    for (out, acc) in out.chunks_exact_mut(2 * panels).zip(acc) {
+        let (even, odd) = out.split_at_mut(panels);
+        let (even, odd) = (&mut even[panel], &mut odd[panel]);
         for (v, [low, high]) in acc.as_chunks::<2>().0.iter().enumerate() {
-            let row = panel * PANEL + (vector + v) * LANES;
+            let row = (vector + v) * LANES;
             // SAFETY: `even` has four floats there.
             unsafe { vst1q_f32(even[row..][..LANES].as_mut_ptr(), vuzp1q_f32(*low, *high)) };
             // SAFETY: `odd` has four floats there.

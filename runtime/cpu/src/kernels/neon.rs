@@ -7,8 +7,10 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
+use inkstone_quant::PANEL;
+
+use super::Job;
 use super::arm::{self, BOTH, Dots, HIGH, LOW, Pair, Products, Unpack, VECTOR, VECTORS};
-use super::{Job, ROWS};
 use crate::isa::Isa;
 
 /// The instructions.
@@ -22,7 +24,7 @@ impl<C: Unpack> Products<C> for Neon {
         job: &Job<'_>,
         panel: usize,
         first: usize,
-        out: &mut [[f32; ROWS]],
+        out: &mut [[f32; PANEL]],
     ) -> usize {
         match job.rows.count - first {
             // SAFETY: the caller's promise; two rows are left.
@@ -43,7 +45,7 @@ unsafe fn two<C: Unpack, const HALVES: bool>(
     job: &Job<'_>,
     panel: usize,
     first: usize,
-    out: &mut [[f32; ROWS]],
+    out: &mut [[f32; PANEL]],
 ) -> usize {
     if const { span(C::LARGEST) > 2 } {
         // SAFETY: the caller's promise.

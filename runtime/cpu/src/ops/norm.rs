@@ -100,13 +100,13 @@ fn put(y: &mut [f32; GROUP], then: Then, to: Option<&mut [f32]>) {
     let Some(to) = to else { return };
     if let Some(to) = to.first_chunk_mut::<GROUP>() {
         if then == Then::Add {
-            y.iter_mut().zip(&*to).for_each(|(y, to)| *y = to + *y);
+            y.iter_mut().zip(&*to).for_each(|(y, to)| *y += to);
         }
         *to = *y;
     } else {
         let n = to.len();
         if then == Then::Add {
-            y.iter_mut().zip(&*to).for_each(|(y, to)| *y = to + *y);
+            y.iter_mut().zip(&*to).for_each(|(y, to)| *y += to);
         }
         to.copy_from_slice(&y[..n]);
     }
