@@ -51,7 +51,7 @@ static PRIVATE: &[&str] = &[
     concat!("deb.debian", ".org"),
 ];
 
-/// Folders that hold no source.
+/// Folders, or files in their place, that hold no source.
 static SKIPPED: &[&str] = &[".git", "target", "models", "corpus", "artifacts"];
 
 #[test]
@@ -197,10 +197,12 @@ fn walk(folder: &Path, paths: &mut Vec<PathBuf>) {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
+        // In a worktree of git, `.git` is a file.
+        if SKIPPED.contains(&name) {
+            continue;
+        }
         if path.is_dir() && !path.is_symlink() {
-            if !SKIPPED.contains(&name) {
-                walk(&path, paths);
-            }
+            walk(&path, paths);
         } else {
             paths.push(path);
         }
