@@ -82,7 +82,7 @@ pub fn waits(process: u32) -> bool {
         let stat = fs::read_to_string(format!("/proc/{process}/task/{thread}/stat"));
         let stat = stat.unwrap_or_default();
         let state = stat.rsplit_once(") ").map(|(_, fields)| fields);
-        state.is_none_or(|state| !state.starts_with('R'))
+        state.is_none_or(|state| state.starts_with('S'))
     })
 }
 

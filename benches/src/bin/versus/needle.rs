@@ -41,14 +41,21 @@ pub(crate) fn loss(model: &Model, config: &SessionConfig, text: &str) -> Result<
 
 /// Another part of the text for each needle.
 fn haystack(text: &str, index: usize) -> &str {
-    let start = text.ceil_char_boundary(index * HAYSTACK);
-    let end = text.ceil_char_boundary((index + 1) * HAYSTACK);
+    let start = boundary(text, index * HAYSTACK);
+    let end = boundary(text, (index + 1) * HAYSTACK);
     &text[start..end]
+}
+
+/// The first place from `byte` on where a character begins, or the end.
+fn boundary(text: &str, byte: usize) -> usize {
+    let places = byte..text.len();
+    let mut places = places.filter(|&place| text.is_char_boundary(place));
+    places.next().unwrap_or(text.len())
 }
 
 /// The text with a needle at a place, and at its end the needle's beginning again.
 fn hidden(haystack: &str, place: usize, told: &str, answer: &str) -> String {
-    let near = haystack.ceil_char_boundary(haystack.len() * place / 100);
+    let near = boundary(haystack, haystack.len() * place / 100);
     let at = haystack[near..]
         .find(" . ")
         .map_or(near, |found| near + found + 3);

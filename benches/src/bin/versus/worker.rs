@@ -1,12 +1,12 @@
 //! A process that is an engine, from its customer's side.
 
 use anyhow::{Context as _, Result, bail};
+use core::time::Duration;
 use inkstone_benches::process;
 use inkstone_benches::protocol::{Memory, Open, Reply, Request, Text};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 /// How often it is looked whether an engine is at rest, and how many times.
 const REST: Duration = Duration::from_millis(10);
