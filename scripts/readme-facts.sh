@@ -10,8 +10,9 @@ aarch64=${CARGO_TARGET_DIR:-target}/cross/target/aarch64-unknown-linux-gnu/relea
 prompt="Write one sentence about tea."
 text="Convert once, and the same bits run anywhere."
 
-file=$(mktemp --suffix .ink)
-trap 'rm -f "$file"' EXIT
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+file=$folder/model.ink
 "$inkstone" -q convert smollm2-135m -o "$file" > /dev/null
 
 hash() { "$inkstone" -q logits "$file" --text "$text" --all --hash "$@"; }
@@ -20,7 +21,7 @@ row() { printf '| %s | `%s` |\n' "$1" "$2"; }
 facts() {
   printf '```\n'
   "$inkstone" -q run smollm2-135m "$prompt"
-  printf '\n```\n\n*An unselected answer. 135M parameters: expect mistakes.*\n\n'
+  printf '```\n\n*An unselected answer. 135M parameters: expect mistakes.*\n\n'
   printf '| logits of SmolLM2-135M after “%s” | BLAKE3 |\n|---|---|\n' "$text"
   for isa in avx512 avx2 portable; do
     row "x86-64, $isa" "$(INKSTONE_ISA=$isa hash)"
