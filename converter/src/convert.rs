@@ -52,7 +52,7 @@ pub struct Weights {
 }
 
 /// The values of `--weights`.
-pub static WEIGHTS: &[Weights] = &[KEEP, Q8, Q4, Q4_PURE];
+pub static WEIGHTS: &[Weights] = &[KEEP, Q8, Q4];
 
 /// As the source stores them, bit for bit where the runtime has its format.
 pub const KEEP: Weights = Weights {
@@ -68,21 +68,13 @@ pub const Q8: Weights = Weights {
     ends: Route::to_q8,
     change: "weights rounded to q8",
 };
-/// 4.25 bits, embedding and output 8.5.
+/// 4.25 bits, embedding and output 5.25.
 pub const Q4: Weights = Weights {
     name: "q4",
     matrices: Route::to_q4,
-    ends: Route::to_q8,
-    change: "weights rounded to q4, embedding and output to q8",
+    ends: Route::to_q5,
+    change: "weights rounded to q4, embedding and output to q5",
 };
-/// 4.25 bits throughout.
-pub const Q4_PURE: Weights = Weights {
-    name: "q4-pure",
-    matrices: Route::to_q4,
-    ends: Route::to_q4,
-    change: "weights rounded to q4",
-};
-
 /// How to convert.
 #[derive(Debug, Clone)]
 pub struct Options {

@@ -127,6 +127,15 @@ impl Route {
         Ok((Self::Numbers(quantize::q4), format("q4")))
     }
 
+    /// The route to q5.
+    ///
+    /// # Errors
+    /// The type is only sized, not read.
+    pub fn to_q5(kind: &GgmlType) -> Result<(Self, &'static Format)> {
+        Self::keeping(kind)?;
+        Ok((Self::Numbers(quantize::q5), format("q5")))
+    }
+
     /// Whether codes and scales keep their bits.
     #[must_use]
     pub fn is_lossless(&self) -> bool {

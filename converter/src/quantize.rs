@@ -6,9 +6,9 @@ use inkstone_quant::codes::NL4_LEVELS;
 
 use crate::pack::CodedRow;
 
-/// The most negative level of the table of q4, and the largest magnitude of a block scale.
-const LEVEL_MAX: f32 = 127.0;
-/// Shares of a block's largest magnitude that are tried as the reach of the table.
+/// The largest magnitude of a block scale, and of a level of q8.
+const BYTE_MAX: f32 = 127.0;
+/// Shares of a block's largest magnitude that are tried as the reach of the levels.
 const REACHES: [f32; 10] = [0.72, 0.76, 0.80, 0.84, 0.88, 0.92, 0.96, 1.0, 1.04, 1.08];
 /// Flips of single codes after the best reach is known.
 const FLIPS_MAX: usize = 16;
@@ -19,7 +19,7 @@ pub fn q8(numbers: &[f32], row: &mut CodedRow) {
     row.clear();
     for block in numbers.chunks(GROUP) {
         let largest = block.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-        let scale = largest / LEVEL_MAX;
+        let scale = largest / BYTE_MAX;
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
         row.records.extend(f16::from_f32(scale).to_le_bytes());
         let codes = block.iter().map(|x| round(x * inverse) as i8);
@@ -30,27 +30,46 @@ pub fn q8(numbers: &[f32], row: &mut CodedRow) {
 }
 
 /// 4.25 bits: codes into the table of 16 levels, a signed byte per 32 inputs under one f32 a row.
-///
-/// Per block the scale is searched that loses least of `Σ w · x²`, with the weights
-/// `w = √(σ² + x²)`: for each reach of the table codes are assigned and the best scale for them
-/// follows, then single codes flip while that gains. The row's f32 is fitted last.
 pub fn q4(numbers: &[f32], row: &mut CodedRow) {
+    search::<Table>(numbers, row);
+}
+
+/// 5.25 bits: 32 even levels, a signed byte per 32 inputs under one f32 a row.
+pub fn q5(numbers: &[f32], row: &mut CodedRow) {
+    search::<Even>(numbers, row);
+}
+
+/// What codes stand for.
+trait Levels {
+    /// The highest code.
+    const LAST: u8;
+    /// The largest magnitude of a level.
+    const MOST: f32;
+    fn level(code: u8) -> f32;
+    /// The code of the level nearest to `x`.
+    fn nearest(x: f32) -> u8;
+}
+
+/// Per block the scale is searched that loses least of `Σ w · x²`, with the weights
+/// `w = √(σ² + x²)`: for each reach of the levels codes are assigned and the best scale for them
+/// follows, then single codes flip while that gains. The row's f32 is fitted last.
+fn search<L: Levels>(numbers: &[f32], row: &mut CodedRow) {
     row.clear();
     let variance = mean_square(numbers);
     let blocks: Vec<Block> = numbers
         .chunks(GROUP)
         .map(|block| Block::new(block, variance))
         .collect();
-    let scales: Vec<f32> = blocks.iter().map(Block::best_scale).collect();
+    let scales: Vec<f32> = blocks.iter().map(Block::best_scale::<L>).collect();
     let largest = scales.iter().fold(0.0_f32, |most, s| most.max(s.abs()));
-    let step = largest / LEVEL_MAX;
+    let step = largest / BYTE_MAX;
     let mut fit = [0.0_f64; 2];
     for (block, scale) in blocks.iter().zip(&scales) {
-        let byte = block.best_byte(*scale, step);
-        let codes = block.codes(step * f32::from(byte));
+        let byte = block.best_byte::<L>(*scale, step);
+        let codes = block.codes::<L>(step * f32::from(byte));
         row.records.push(byte as u8);
         row.codes.extend(codes);
-        block.correlate(&codes, byte, &mut fit);
+        block.correlate::<L>(&codes, byte, &mut fit);
     }
     let fitted = if fit[1] > 0.0 { fit[0] / fit[1] } else { 0.0 };
     row.header.extend((fitted as f32).to_le_bytes());
@@ -87,7 +106,7 @@ impl Block {
         Self { numbers, weights }
     }
 
-    fn best_scale(&self) -> f32 {
+    fn best_scale<L: Levels>(&self) -> f32 {
         let largest = self
             .numbers
             .iter()
@@ -96,15 +115,15 @@ impl Block {
             return 0.0;
         }
         let reaches = REACHES.iter().flat_map(|&reach| [reach, -reach]);
-        let trials = reaches.map(|reach| self.trial(largest * reach / LEVEL_MAX));
+        let trials = reaches.map(|reach| self.trial::<L>(largest * reach / L::MOST));
         let best = trials.max_by(|a, b| a.gain().total_cmp(&b.gain()));
         let best = best.expect("the list of reaches is not empty");
-        self.flip(best).scale()
+        self.flip::<L>(best).scale()
     }
 
-    fn trial(&self, scale: f32) -> Trial {
-        let codes = self.codes(scale);
-        let levels = codes.map(level);
+    fn trial<L: Levels>(&self, scale: f32) -> Trial {
+        let codes = self.codes::<L>(scale);
+        let levels = codes.map(L::level);
         let mut trial = Trial {
             codes,
             along: 0.0,
@@ -118,18 +137,18 @@ impl Block {
     }
 
     /// The nearest codes under `scale`.
-    fn codes(&self, scale: f32) -> [u8; GROUP] {
+    fn codes<L: Levels>(&self, scale: f32) -> [u8; GROUP] {
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        self.numbers.map(|x| nearest(x * inverse))
+        self.numbers.map(|x| L::nearest(x * inverse))
     }
 
     /// Moves, one at a time, the code on which the gain depends most, while the gain rises.
-    fn flip(&self, mut trial: Trial) -> Trial {
+    fn flip<L: Levels>(&self, mut trial: Trial) -> Trial {
         for _ in 0..FLIPS_MAX {
             let scale = trial.scale();
             let mut steepest = (0, 0.0_f32);
             for (i, &code) in trial.codes.iter().enumerate() {
-                let slope = self.weights[i] * (self.numbers[i] - scale * level(code)) * scale;
+                let slope = self.weights[i] * (self.numbers[i] - scale * L::level(code)) * scale;
                 if slope.abs() > steepest.1.abs() {
                     steepest = (i, slope);
                 }
@@ -137,11 +156,11 @@ impl Block {
             let (i, slope) = steepest;
             let code = trial.codes[i];
             let moved = if slope > 0.0 {
-                (code + 1).min(15)
+                (code + 1).min(L::LAST)
             } else {
                 code.saturating_sub(1)
             };
-            let (old, new, weight) = (level(code), level(moved), self.weights[i]);
+            let (old, new, weight) = (L::level(code), L::level(moved), self.weights[i]);
             let mut next = trial;
             next.codes[i] = moved;
             next.along += weight * self.numbers[i] * (new - old);
@@ -155,29 +174,29 @@ impl Block {
     }
 
     /// The byte near `scale / step` under which the block loses least.
-    fn best_byte(&self, scale: f32, step: f32) -> i8 {
+    fn best_byte<L: Levels>(&self, scale: f32, step: f32) -> i8 {
         if step == 0.0 {
             return 0;
         }
         let near = (scale / step).round();
         let tried = [near - 1.0, near, near + 1.0].map(|byte| byte.clamp(-127.0, 127.0) as i8);
-        let losses = tried.map(|byte| (byte, self.loss(step * f32::from(byte))));
+        let losses = tried.map(|byte| (byte, self.loss::<L>(step * f32::from(byte))));
         let best = losses.into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
         best.expect("three bytes are tried").0
     }
 
-    fn loss(&self, scale: f32) -> f32 {
-        let codes = self.codes(scale);
-        let error = |i: usize| self.numbers[i] - scale * level(codes[i]);
+    fn loss<L: Levels>(&self, scale: f32) -> f32 {
+        let codes = self.codes::<L>(scale);
+        let error = |i: usize| self.numbers[i] - scale * L::level(codes[i]);
         (0..GROUP)
             .map(|i| self.weights[i] * error(i) * error(i))
             .sum()
     }
 
     /// Adds to `Σ w · x · s · level` and `Σ w · (s · level)²`.
-    fn correlate(&self, codes: &[u8; GROUP], byte: i8, fit: &mut [f64; 2]) {
+    fn correlate<L: Levels>(&self, codes: &[u8; GROUP], byte: i8, fit: &mut [f64; 2]) {
         for (i, &code) in codes.iter().enumerate() {
-            let (weight, level) = (f64::from(self.weights[i]), f64::from(level(code)));
+            let (weight, level) = (f64::from(self.weights[i]), f64::from(L::level(code)));
             let scaled = f64::from(byte) * level;
             fit[0] += weight * f64::from(self.numbers[i]) * scaled;
             fit[1] += weight * scaled * scaled;
@@ -200,8 +219,38 @@ impl Trial {
     }
 }
 
-fn level(code: u8) -> f32 {
-    f32::from(NL4_LEVELS[usize::from(code)])
+/// The 16 levels of `NL4`.
+struct Table;
+
+impl Levels for Table {
+    const LAST: u8 = 15;
+    const MOST: f32 = 127.0;
+
+    fn level(code: u8) -> f32 {
+        f32::from(NL4_LEVELS[usize::from(code)])
+    }
+
+    fn nearest(x: f32) -> u8 {
+        // Midpoints of levels are multiples of one half, so doubling makes the look-up exact.
+        let doubled = (x * 2.0 + 256.0).clamp(0.0, 511.0);
+        NEAREST[doubled as usize & 511]
+    }
+}
+
+/// −16 ..= 15, the levels of `I5`.
+struct Even;
+
+impl Levels for Even {
+    const LAST: u8 = 31;
+    const MOST: f32 = 16.0;
+
+    fn level(code: u8) -> f32 {
+        f32::from(code) - Self::MOST
+    }
+
+    fn nearest(x: f32) -> u8 {
+        (x + Self::MOST + 0.5).clamp(0.0, f32::from(Self::LAST)) as u8
+    }
 }
 
 /// `x` rounded, ties away from zero; without the library call that `f32::round` is on processors
@@ -210,13 +259,6 @@ fn round(x: f32) -> i32 {
     let whole = x as i32;
     let part = x - whole as f32;
     whole + i32::from(part >= 0.5) - i32::from(part <= -0.5)
-}
-
-/// The code of the level nearest to `x`.
-fn nearest(x: f32) -> u8 {
-    // Midpoints of levels are multiples of one half, so doubling makes the look-up exact.
-    let doubled = (x * 2.0 + 256.0).clamp(0.0, 511.0);
-    NEAREST[doubled as usize & 511]
 }
 
 static NEAREST: [u8; 512] = nearest_table();
@@ -277,16 +319,21 @@ mod tests {
         10.0 * (signal / noise).log10()
     }
 
-    #[test]
-    fn the_nearest_level_is_found() {
+    fn nearest_is_found<L: Levels>() {
         for i in -5200..5200 {
             let x = i as f32 / 40.0;
-            let chosen = (level(nearest(x)) - x).abs();
-            let best = (0..16)
-                .map(|c| (level(c) - x).abs())
+            let chosen = (L::level(L::nearest(x)) - x).abs();
+            let best = (0..=L::LAST)
+                .map(|c| (L::level(c) - x).abs())
                 .fold(f32::MAX, f32::min);
             assert!(chosen <= best, "{x}");
         }
+    }
+
+    #[test]
+    fn the_nearest_level_is_found() {
+        nearest_is_found::<Table>();
+        nearest_is_found::<Even>();
     }
 
     #[test]
@@ -306,6 +353,13 @@ mod tests {
     }
 
     #[test]
+    fn q5_keeps_gaussian_weights() {
+        let numbers = gaussian(1 << 14);
+        let decibels = quality(&numbers, &decoded("q5", &numbers, q5));
+        assert!(decibels > 27.0, "{decibels}");
+    }
+
+    #[test]
     fn q8_keeps_gaussian_weights() {
         let numbers = gaussian(1 << 12);
         let decibels = quality(&numbers, &decoded("q8", &numbers, q8));
@@ -314,7 +368,8 @@ mod tests {
 
     #[test]
     fn zeros_and_short_rows_stay_what_they_are() {
-        for (name, quantize) in [("q4", q4 as fn(&[f32], &mut CodedRow)), ("q8", q8)] {
+        let all: [(_, fn(&[f32], &mut CodedRow)); 3] = [("q4", q4), ("q5", q5), ("q8", q8)];
+        for (name, quantize) in all {
             assert_eq!(decoded(name, &[0.0; 45], quantize), [0.0; 45]);
             let mut numbers = [0.0; 45];
             numbers[44] = 1.0;

@@ -27,8 +27,16 @@ fn the_help_of_every_command_ends_with_an_example() {
         let ended = sandbox.run(&words);
         assert_eq!(ended.code, Some(0));
         let last = ended.stdout.trim_end().rsplit("\n\n").next().unwrap();
-        let start = format!("Example:\n  inkstone {}", path.join(" "));
-        assert!(last.starts_with(&start), "{path:?}: {last}");
+        let (title, examples) = last.split_once('\n').unwrap();
+        assert!(
+            ["Example:", "Examples:"].contains(&title),
+            "{path:?}: {last}"
+        );
+        let start = format!("  inkstone {}", path.join(" "));
+        assert!(
+            examples.lines().all(|line| line.starts_with(&start)),
+            "{path:?}: {last}"
+        );
         seen += 1;
         for command in commands(&ended.stdout) {
             let mut deeper = path.clone();

@@ -106,6 +106,11 @@ pub static FORMATS: &[Format] = &[
         name: "IQ4_NL",
         encoding: Blocks(&codes::NL4, &scales::F16),
     },
+    Format {
+        id: 13,
+        name: "q5",
+        encoding: Blocks(&codes::I5, &scales::S8_ROW),
+    },
 ];
 
 impl PartialEq for Format {

@@ -47,7 +47,7 @@ pub static F16_MIN: Scales = Scales {
     decode: |f, _| (f.f16(0), -f.f16(1)),
 };
 
-/// A signed byte per 32 under one f32 a row: q4.
+/// A signed byte per 32 under one f32 a row: q4, q5.
 pub static S8_ROW: Scales = Scales {
     name: "s8*row",
     header: &[4],
