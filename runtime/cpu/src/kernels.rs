@@ -48,7 +48,7 @@ pub(crate) use portable::Levels;
 pub use list::KERNELS;
 
 /// Panels that a kernel takes at once, at most.
-pub const PANELS: usize = 4;
+pub const PANELS: usize = 2;
 
 /// Products of one row of activations with one panel.
 pub type Products = [f32; PANEL];

@@ -248,7 +248,7 @@ fn every_kernel_gives_the_bits_of_the_reference() {
         for (_, isa) in ISAS.iter().filter(|(_, isa)| isa.available()) {
             let kernel = Kernel::find(format, *isa).unwrap();
             for &fill in FILLS {
-                for inputs in [1, 16, 31, 32, 48, 96, 256, 300, 1024] {
+                for inputs in [1, 16, 31, 32, 48, 96, 256, 300, 600, 1024] {
                     for (tokens, panels) in [
                         (1, 1),
                         (1, 2),
@@ -257,10 +257,7 @@ fn every_kernel_gives_the_bits_of_the_reference() {
                         (6, 1),
                         (7, 2),
                         (13, 2),
-                        (1, 3),
-                        (1, 4),
-                        (2, 4),
-                        (3, 3),
+                        (23, 1),
                     ] {
                         check(kernel, format, inputs, tokens, panels, fill, &mut noise);
                     }

@@ -53,11 +53,7 @@ unsafe fn run<C: Unpack, const HALVES: bool>(job: &Job<'_>, out: &mut [Products]
         // SAFETY: the caller's promise; there is one panel.
         1 => unsafe { rows::<C, 1, HALVES>(job, out) },
         // SAFETY: the caller's promise; there are two panels.
-        2 => unsafe { rows::<C, 2, HALVES>(job, out) },
-        // SAFETY: the caller's promise; there are three panels.
-        3 => unsafe { rows::<C, 3, HALVES>(job, out) },
-        // SAFETY: the caller's promise; there are four panels.
-        _ => unsafe { rows::<C, 4, HALVES>(job, out) },
+        _ => unsafe { rows::<C, 2, HALVES>(job, out) },
     }
 }
 
@@ -70,9 +66,9 @@ unsafe fn rows<C: Unpack, const P: usize, const HALVES: bool>(job: &Job<'_>, out
         let out = &mut out[first * P..];
         first += match job.rows.count - first {
             // SAFETY: the caller's promise; as many rows are left.
-            6.. if P <= 2 => unsafe { tokens::<C, P, 6, HALVES>(job, first, out) },
+            6.. => unsafe { tokens::<C, P, 6, HALVES>(job, first, out) },
             // SAFETY: the caller's promise; as many rows are left.
-            4.. if P <= 2 => unsafe { tokens::<C, P, 4, HALVES>(job, first, out) },
+            4.. => unsafe { tokens::<C, P, 4, HALVES>(job, first, out) },
             // SAFETY: the caller's promise; as many rows are left.
             2.. => unsafe { tokens::<C, P, 2, HALVES>(job, first, out) },
             // SAFETY: the caller's promise; as many rows are left.
