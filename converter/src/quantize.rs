@@ -368,8 +368,8 @@ mod tests {
 
     #[test]
     fn zeros_and_short_rows_stay_what_they_are() {
-        let all: [(_, fn(&[f32], &mut CodedRow)); 3] = [("q4", q4), ("q5", q5), ("q8", q8)];
-        for (name, quantize) in all {
+        type Quantize = fn(&[f32], &mut CodedRow);
+        for (name, quantize) in [("q4", q4 as Quantize), ("q5", q5), ("q8", q8)] {
             assert_eq!(decoded(name, &[0.0; 45], quantize), [0.0; 45]);
             let mut numbers = [0.0; 45];
             numbers[44] = 1.0;
