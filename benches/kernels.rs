@@ -1,7 +1,7 @@
 //! Every kernel alone: bytes of weights a second with one row of activations, operations a second with many.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use inkstone_cpu::kernels::{Job, KERNELS, Kernel, PANELS, Panel, ROWS, Rows};
+use inkstone_cpu::kernels::{Job, KERNELS, Kernel, PANELS, Panel, Rows};
 use inkstone_quant::activation::groups;
 use inkstone_quant::{Encoding, FORMATS, Format, GROUP, PANEL};
 
@@ -30,7 +30,7 @@ fn runs(kernel: &Kernel, format: &Format) -> bool {
 fn measure(criterion: &mut Criterion, kernel: &Kernel, format: &Format) {
     let panels = Panels::new(kernel, format);
     let bytes = PANELS * panels.bytes.len();
-    let operations = 2 * ROWS * INPUTS;
+    let operations = 2 * PANELS * PANEL * INPUTS;
     let loads = [
         (1, Throughput::Bytes(bytes as u64)),
         (MANY, Throughput::Elements((MANY * operations) as u64)),
@@ -38,7 +38,7 @@ fn measure(criterion: &mut Criterion, kernel: &Kernel, format: &Format) {
     let mut group = criterion.benchmark_group(format!("{}/{}", kernel.isa.name(), format.name));
     for (rows, throughput) in loads {
         let acts = Acts::new(rows);
-        let mut out = vec![[0.0; ROWS]; rows];
+        let mut out = vec![[0.0; PANEL]; rows * PANELS];
         group.throughput(throughput);
         group.bench_function(BenchmarkId::new("rows", rows), |bencher| {
             bencher.iter(|| {
