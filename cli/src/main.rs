@@ -3,7 +3,6 @@
 mod answer;
 mod arguments;
 mod commands;
-mod energy;
 mod exit;
 mod files;
 mod interrupt;

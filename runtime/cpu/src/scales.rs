@@ -1,6 +1,6 @@
 //! The scales and minima of a panel as plain numbers: decoded once, used by every token.
 
-use inkstone_quant::{PANEL, Scales};
+use inkstone_quant::{Encoding, Format, PANEL, Scales};
 
 use crate::isa::Ready;
 use crate::simd::{self, Simd, Task};
@@ -35,7 +35,15 @@ enum Way {
 }
 
 impl Decoder {
-    pub(crate) fn new(codec: &'static Scales) -> Decoder {
+    /// That of a format, where weights have scales.
+    pub(crate) fn of(format: &Format) -> Option<Decoder> {
+        match &format.encoding {
+            Encoding::Float(_) => None,
+            Encoding::Blocks(_, codec) => Some(Decoder::new(codec)),
+        }
+    }
+
+    fn new(codec: &'static Scales) -> Decoder {
         let way = WAYS.iter().find(|(name, _)| *name == codec.name);
         Decoder {
             codec,

@@ -4,11 +4,10 @@ use core::time::Duration;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use inkstone_engine::Session;
+use inkstone_engine::{Meter, Session};
 use serde_json::{Value, json};
 
 use super::{decode, fill};
-use crate::energy::Meter;
 
 /// Some tokens that were decoded one after the other.
 struct Stretch {
@@ -33,7 +32,7 @@ pub(super) fn sustain(
     tokens: u32,
     seconds: u32,
 ) -> anyhow::Result<Sustained> {
-    let meter = Meter::find();
+    let mut meter = Meter::here();
     let limit = Duration::from_secs(u64::from(seconds));
     let start = Instant::now();
     let mut sustained = Sustained {
@@ -43,11 +42,10 @@ pub(super) fn sustain(
     };
     while sustained.stretches.is_empty() || start.elapsed() < limit {
         fill(session, depth)?;
-        let before = meter.as_ref().and_then(Meter::read);
+        let before = meter.as_mut().and_then(Meter::joules);
         let taken = decode(session, tokens)?;
-        let after = meter.as_ref().and_then(Meter::read);
-        let used = meter.as_ref().zip(before).zip(after);
-        let used = used.map(|((meter, before), after)| meter.joules(&before, &after));
+        let after = meter.as_mut().and_then(Meter::joules);
+        let used = before.zip(after).map(|(before, after)| after - before);
         sustained.joules = sustained.joules.zip(used).map(|(sum, used)| sum + used);
         sustained.tokens += u64::from(tokens);
         sustained.stretches.push(Stretch {

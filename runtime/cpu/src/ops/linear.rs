@@ -43,12 +43,15 @@ pub(super) fn scratch(op: &Linear) -> usize {
 
 /// Scales and minima of a panel.
 fn scale_numbers(part: &Part) -> usize {
+    let minimum = Decoder::of(part.weight.format).is_some_and(|decoder| decoder.minimum());
+    groups_of(part) * PANEL * (1 + usize::from(minimum))
+}
+
+/// Groups of weights in a row, those of the padding included; none where weights have no scales.
+fn groups_of(part: &Part) -> usize {
     match &part.weight.format.encoding {
         Encoding::Float(_) => 0,
-        Encoding::Blocks(_, codec) => {
-            let groups = part.weight.inputs.div_ceil(GROUP) * (GROUP / codec.group);
-            groups * PANEL * (1 + usize::from(codec.minimum))
-        }
+        Encoding::Blocks(_, codec) => part.weight.inputs.div_ceil(GROUP) * (GROUP / codec.group),
     }
 }
 
@@ -112,7 +115,7 @@ struct Source<'a> {
     panels: usize,
     /// Bytes of a panel before its tiles.
     skip: usize,
-    /// Groups of weights in a row, those of the padding included.
+    /// See [`groups_of`].
     groups: usize,
 }
 
@@ -262,20 +265,13 @@ impl<'a> Source<'a> {
             Activations::F32 => None,
         };
         let m = &part.weight;
-        let (decoder, groups) = match &m.format.encoding {
-            Encoding::Float(_) => (None, 0),
-            Encoding::Blocks(_, codec) => {
-                let groups = m.inputs.div_ceil(GROUP) * (GROUP / codec.group);
-                (Some(Decoder::new(codec)), groups)
-            }
-        };
         Source {
             part,
             kernel,
-            decoder,
+            decoder: Decoder::of(m.format),
             panels: m.panels(),
             skip: m.format.scale_bytes(m.inputs, PANEL),
-            groups,
+            groups: groups_of(part),
         }
     }
 
