@@ -6,7 +6,7 @@ use inkstone_quant::activation::groups;
 use inkstone_quant::{Encoding, FORMATS, Format, GROUP, PANEL};
 
 /// Inputs of the matrices: two panels of them fit into a second-level cache.
-const INPUTS: usize = 4096;
+const INPUTS: usize = 4032;
 
 /// Rows of activations of a prompt.
 const MANY: usize = 128;

@@ -78,7 +78,7 @@ impl Source {
         if known && !magic.starts_with(b"PK") {
             return Self::llama2c(path);
         }
-        let message = "neither a GGUF file, nor a Hugging Face folder, nor a llama2.c checkpoint";
+        let message = "neither a GGUF file, nor a Hugging Face folder, nor a llama2.c checkpoint; convert one of those";
         Err(Error::new(ErrorKind::Magic, message).in_file(path))
     }
 

@@ -19,10 +19,12 @@ mod found;
 pub enum Isa {
     /// Whatever the compiler targets.
     Portable,
-    /// AVX2 and F16C.
+    /// AVX2, F16C and FMA.
     Avx2,
     /// AVX-512 F, BW, VL and VNNI.
     Avx512,
+    /// AVX-512 as above and AMX-INT8, whose registers the system allows.
+    Amx,
     /// What every 64-bit Arm processor has.
     Neon,
     /// NEON and FEAT_DotProd: `sdot`.
@@ -36,6 +38,7 @@ pub static ISAS: &[(&str, Isa)] = &[
     ("portable", Isa::Portable),
     ("avx2", Isa::Avx2),
     ("avx512", Isa::Avx512),
+    ("amx", Isa::Amx),
     ("neon", Isa::Neon),
     ("dotprod", Isa::Dotprod),
     ("i8mm", Isa::I8mm),

@@ -8,6 +8,8 @@ use inkstone_quant::{Codes, Encoding, Format, GROUP, PANEL};
 
 use crate::isa::{Isa, Ready};
 
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+pub(crate) mod amx;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod arm;
 #[cfg(any(

@@ -56,6 +56,8 @@ pub(crate) trait Simd: Copy {
     fn store_f16(self, x: Self::F, to: &mut [u16; LANES]);
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `sum + a · b` where the product is exact: fused where the processor can, with the same bits.
+    fn add_exact(self, sum: Self::F, a: Self::F, b: Self::F) -> Self::F;
 
     fn zero(self) -> Self::I;
     /// Adds to each lane the products of its four bytes of `k` with `q`; no byte is −128.

@@ -143,12 +143,13 @@ pub struct Rope {
 
 /// For each token and query head: softmax over the visible positions, in tiles of 64 absolute positions.
 ///
-/// The score of position `p` is `dot(q, k[p]) · scale`, capped where a cap is given. f32 and f16 keys: dimensions
-/// ascending, multiply then add. int8 keys: the query head is rounded by the rule of activations with one scale for the
+/// The score of position `p` is `dot(q, k[p]) · scale`, capped where a cap is given. f32 keys: dimensions ascending,
+/// multiply then add; f16 keys the same with `short(q)` (`inkstone_quant::math`), whose products are exact. int8 keys: the query head is rounded by the rule of activations with one scale for the
 /// whole head, the dot is an exact integer, the score `(f32(dot) · (s_q · s_k)) · scale`.
 /// A tile gives `m = max score`, `p = exp(score − m)` with +0 where masked, `s = sum(p)` over 16 interleaved
 /// partial sums (position `j` of the tile in partial sum `j mod 16`) and the fixed tree, and
-/// `o = Σ p·v` over visible positions ascending, multiply then add (int8 values: `(p · s_v) · f32(v)`).
+/// `o = Σ p·v` over visible positions ascending, multiply then add (f16 values: `short(p) · f32(v)`, int8 values:
+/// `short(p · s_v) · f32(v)`, exact products both).
 /// Tiles ascend; with running `(M, S, O)` a tile gives, for `m > M`: `a = exp(M − m)`, `b = 1`, else `a = 1`,
 /// `b = exp(m − M)`; then `S = S·a + s·b`, `O = O·a + o·b`, `M = max(M, m)`. The first visible tile is taken as it is.
 /// The result is `O / S`.

@@ -239,10 +239,13 @@ impl Kept {
     fn attend(&self, op: &Attend, q: &[f32], kv_head: usize, position: usize) -> Vec<f32> {
         let first = op.window.map_or(0, |w| (position + 1).saturating_sub(w));
         let mut q = q.to_vec();
-        let q_scale = if op.cache.kv == Kv::Int8 {
-            stored(Kv::Int8, &mut q)
-        } else {
-            1.0
+        let q_scale = match op.cache.kv {
+            Kv::Int8 => stored(Kv::Int8, &mut q),
+            Kv::F16 => {
+                q.iter_mut().for_each(|q| *q = math::short(*q));
+                1.0
+            }
+            Kv::F32 => 1.0,
         };
         let mut running: Option<(f32, f32, Vec<f32>)> = None;
         for tile in first / TILE..=position / TILE {
@@ -287,10 +290,10 @@ impl Kept {
         for position in visible {
             let cell = self.cache.scale(kv_head, position);
             let p = p[position - tile * TILE];
-            let p = if op.cache.kv == Kv::Int8 {
-                p * self.v_scales[cell]
-            } else {
-                p
+            let p = match op.cache.kv {
+                Kv::Int8 => math::short(p * self.v_scales[cell]),
+                Kv::F16 => math::short(p),
+                Kv::F32 => p,
             };
             o.iter_mut()
                 .zip(&self.v[cell * width..][..width])

@@ -18,6 +18,25 @@ pub fn round_even(x: f32) -> f32 {
     (x + ROUND) - ROUND
 }
 
+/// `x` with 13 significant bits, ties to even, so that its product with an f16 or a byte is exact: whether a sum of such
+/// products is fused or not, it has the same bits. Beyond ±2¹⁰⁰ it is ±2¹⁰⁰, within ±2⁻¹⁰⁰ a zero; NaN stays NaN.
+#[inline(always)]
+pub fn short(x: f32) -> f32 {
+    const LARGEST: f32 = f32::from_bits(227 << 23);
+    const LEAST: f32 = f32::from_bits(27 << 23);
+    const DROPPED: u32 = 24 - 13;
+    let bits = x.to_bits();
+    let half = (1 << (DROPPED - 1)) - 1 + (bits >> DROPPED & 1);
+    let y = f32::from_bits(bits.wrapping_add(half) & !((1 << DROPPED) - 1));
+    let size = f32::from_bits(bits & 0x7fff_ffff);
+    let y = if size > LARGEST {
+        f32::from_bits(LARGEST.to_bits() | bits & 0x8000_0000)
+    } else {
+        y
+    };
+    if size >= LEAST { y } else { x * 0.0 }
+}
+
 /// The IEEE-exact square root.
 #[inline(always)]
 pub fn sqrt(x: f32) -> f32 {

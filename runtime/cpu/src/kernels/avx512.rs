@@ -49,19 +49,36 @@ pub(super) unsafe fn load(bytes: *const u8) -> __m512i {
 /// The processor has the instructions, and the job fits the kernel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn run<C: Unpack, const HALVES: bool>(job: &Job<'_>, out: &mut [Products]) {
+    // SAFETY: the caller's promise.
+    unsafe { run_from::<C, HALVES>(job, 0, out) }
+}
+
+/// Rows `first` on.
+///
+/// # Safety
+/// As [`run`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn run_from<C: Unpack, const HALVES: bool>(
+    job: &Job<'_>,
+    first: usize,
+    out: &mut [Products],
+) {
     match job.panels.len() {
         // SAFETY: the caller's promise; there is one panel.
-        1 => unsafe { rows::<C, 1, HALVES>(job, out) },
+        1 => unsafe { rows::<C, 1, HALVES>(job, first, out) },
         // SAFETY: the caller's promise; there are two panels.
-        _ => unsafe { rows::<C, 2, HALVES>(job, out) },
+        _ => unsafe { rows::<C, 2, HALVES>(job, first, out) },
     }
 }
 
 /// # Safety
 /// As [`run`], with `P` panels.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows<C: Unpack, const P: usize, const HALVES: bool>(job: &Job<'_>, out: &mut [Products]) {
-    let mut first = 0;
+unsafe fn rows<C: Unpack, const P: usize, const HALVES: bool>(
+    job: &Job<'_>,
+    mut first: usize,
+    out: &mut [Products],
+) {
     while first < job.rows.count {
         let out = &mut out[first * P..];
         first += match job.rows.count - first {

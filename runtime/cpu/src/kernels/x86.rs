@@ -1,6 +1,6 @@
-//! Every kernel: portable, AVX2, AVX-512.
+//! Every kernel: portable, AVX2, AVX-512, AMX.
 
-use super::{Kernel, eight, five, four, six};
+use super::{Kernel, amx, eight, five, four, six};
 
 /// Every kernel.
 pub static KERNELS: &[Kernel] = &[
@@ -25,4 +25,11 @@ pub static KERNELS: &[Kernel] = &[
     five::avx512::I5,
     five::avx512::U5,
     six::avx512::I6,
+    amx::kernel::<eight::avx512::Bytes>(32),
+    amx::kernel::<four::avx512::Signed>(32),
+    amx::kernel::<four::avx512::Unsigned>(32),
+    amx::kernel::<four::avx512::Table>(32),
+    amx::kernel::<five::avx512::Signed>(32),
+    amx::kernel::<five::avx512::Unsigned>(32),
+    amx::kernel::<six::avx512::Signed>(16),
 ];

@@ -13,6 +13,7 @@ use inkstone_model::cache::TILE;
 use inkstone_model::op::Attend;
 use inkstone_quant::GROUP;
 use inkstone_quant::activation::quantize_group;
+use inkstone_quant::math;
 
 use super::{Run, round};
 use crate::arena::{Arena, Plain, cut, quads_of, share};
@@ -137,6 +138,18 @@ impl<'a> Unit<'a> {
         }
     }
 
+    /// Rounds the queries so that their products with f16 are exact.
+    #[inline(always)]
+    fn shorten(&self) {
+        let width = self.op.cache.width;
+        let (at, n) = (self.heads.start * width, self.heads.len() * width);
+        for token in self.tokens.clone() {
+            // SAFETY: a token's heads are given to one worker, which has no reference to them here.
+            let q = unsafe { self.cx.write(self.op.q, token, at, n) };
+            q.iter_mut().for_each(|q| *q = math::short(*q));
+        }
+    }
+
     /// Positions that a token sees; at least one.
     #[inline(always)]
     fn seen(&self, token: usize) -> Range<usize> {
@@ -200,6 +213,9 @@ impl Task for Attention<'_, '_> {
         let given = cut(&mut scratch, TOGETHER * width);
         let (sums, _) = cut(&mut scratch, 2 * TOKENS * HEADS).as_chunks_mut::<2>();
         let rounded = Rounded::new(unit, scratch);
+        if unit.op.cache.kv == Kv::F16 {
+            unit.shorten();
+        }
         let first = unit.seen(unit.tokens.start).start / TILE;
         let last = (unit.seen(unit.tokens.end - 1).end - 1) / TILE;
         for base in (first..=last).map(|tile| tile * TILE) {
@@ -263,7 +279,7 @@ impl<'a> Rounded<'a> {
         let rows = scales.iter_mut().zip(codes.chunks_exact_mut(quads));
         for (i, (scale, codes)) in rows.enumerate().take(unit.tokens.len() * n) {
             let (token, head) = (unit.tokens.start + i / n, unit.heads.start + i % n);
-            // SAFETY: queries were written before the last barrier, and this operation does not write them.
+            // SAFETY: a token's heads are given to one worker, and what it wrote of its queries it has written.
             let q = unsafe { unit.cx.read(unit.op.q, token, head * width, width) };
             *scale = quantize_group(q, codes.as_flattened_mut());
         }
@@ -326,7 +342,7 @@ impl Step<'_> {
             op.cache.width,
             (self.unit.heads.start + first) * op.cache.width,
         );
-        // SAFETY: queries were written before the last barrier, and this operation does not write them.
+        // SAFETY: a token's heads are given to one worker, and what it wrote of its queries it has written.
         let q = unsafe { cx.read(op.q, self.token, at, N * width) };
         // SAFETY: a token's heads are given to one worker.
         let to = unsafe { cx.write(op.to, self.token, at, N * width) };

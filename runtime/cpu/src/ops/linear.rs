@@ -26,7 +26,7 @@ const PAIR: usize = 2;
 pub(super) const ROWS: usize = PAIR * PANEL;
 
 /// Rows of activations that a block is multiplied with at once, at most: their products stay in the first cache.
-const TOKENS: usize = 48;
+const TOKENS: usize = 96;
 
 /// Rows of activations up to which weights are streamed.
 const FEW: usize = 2;

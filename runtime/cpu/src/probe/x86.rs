@@ -6,6 +6,7 @@ use core::hint::black_box;
 
 use super::Products;
 use crate::isa::{Isa, Ready};
+use crate::kernels::amx;
 
 /// Sums side by side: enough to hide the latency of an instruction.
 const SUMS: usize = 12;
@@ -14,6 +15,13 @@ pub(super) fn probe(isa: Ready) -> Option<Products> {
     let (bytes, run): (u64, fn(u64) -> i32) = match isa.isa() {
         // SAFETY: the instructions are there, as `Ready` proves.
         Isa::Avx512 => (64, |turns| unsafe { avx512(turns) }),
+        Isa::Amx => {
+            return Some(Products {
+                each: amx::OPERATIONS,
+                // SAFETY: the registers are there, as `Ready` proves.
+                run: |turns| unsafe { amx::turn(turns) },
+            });
+        }
         // SAFETY: the instructions are there, as `Ready` proves.
         Isa::Avx2 => (32, |turns| unsafe { avx2(turns) }),
         _ => return None,

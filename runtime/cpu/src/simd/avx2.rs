@@ -10,7 +10,7 @@ use super::{LANES, Simd};
 pub(crate) struct Avx2(());
 
 impl Avx2 {
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,f16c,fma")]
     pub(super) fn new() -> Avx2 {
         Avx2(())
     }
@@ -103,6 +103,15 @@ impl Simd for Avx2 {
         let low = unsafe { _mm256_mul_ps(a[0], b[0]) };
         // SAFETY: a value of this type exists only where the processor has the instructions.
         let high = unsafe { _mm256_mul_ps(a[1], b[1]) };
+        [low, high]
+    }
+
+    #[inline(always)]
+    fn add_exact(self, sum: Self::F, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: a value of this type exists only where the processor has the instructions.
+        let low = unsafe { _mm256_fmadd_ps(a[0], b[0], sum[0]) };
+        // SAFETY: a value of this type exists only where the processor has the instructions.
+        let high = unsafe { _mm256_fmadd_ps(a[1], b[1], sum[1]) };
         [low, high]
     }
 

@@ -94,6 +94,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn add_exact(self, sum: Self::F, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: a value of this type exists only where the processor has the instructions.
+        unsafe { _mm512_fmadd_ps(a, b, sum) }
+    }
+
+    #[inline(always)]
     fn zero(self) -> Self::I {
         // SAFETY: a value of this type exists only where the processor has the instructions.
         unsafe { _mm512_setzero_si512() }

@@ -113,6 +113,12 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     }
 
     #[inline(always)]
+    fn add_exact(self, sum: Self::F, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: a value of this type exists only where the processor has the instructions.
+        from_fn(|i| unsafe { vfmaq_f32(sum[i], a[i], b[i]) })
+    }
+
+    #[inline(always)]
     fn zero(self) -> Self::I {
         // SAFETY: a value of this type exists only where the processor has the instructions.
         [unsafe { vdupq_n_s32(0) }; 4]

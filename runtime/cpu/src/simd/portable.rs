@@ -61,6 +61,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn add_exact(self, sum: Self::F, a: Self::F, b: Self::F) -> Self::F {
+        self.add(sum, self.mul(a, b))
+    }
+
+    #[inline(always)]
     fn zero(self) -> Self::I {
         [0; LANES]
     }

@@ -10,12 +10,12 @@ pub(crate) fn run<T: Task>(isa: Ready, task: T) -> T::Out {
         // SAFETY: a `Ready` is made only where the processor has been found to have it.
         Isa::Avx2 => unsafe { avx2(task) },
         // SAFETY: a `Ready` is made only where the processor has been found to have it.
-        Isa::Avx512 => unsafe { avx512(task) },
+        Isa::Avx512 | Isa::Amx => unsafe { avx512(task) },
         _ => task.run(Portable),
     }
 }
 
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,f16c,fma")]
 fn avx2<T: Task>(task: T) -> T::Out {
     task.run(Avx2::new())
 }

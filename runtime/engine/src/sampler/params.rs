@@ -277,7 +277,7 @@ impl fmt::Display for ParamError {
             } => {
                 write!(
                     f,
-                    "{parameter} names token {id}, the vocabulary has {vocabulary}"
+                    "{parameter} names token {id}, the vocabulary has {vocabulary}; `inkstone tokenize` tells a text's tokens"
                 )
             }
             Self::Length {

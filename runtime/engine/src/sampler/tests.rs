@@ -610,7 +610,7 @@ fn parameters_outside_their_range_are_refused_by_name() {
     .expect_err("no such token");
     assert_eq!(
         error.to_string(),
-        "logit_bias names token 600, the vocabulary has 600"
+        "logit_bias names token 600, the vocabulary has 600; `inkstone tokenize` tells a text's tokens"
     );
     assert_eq!(
         Params::default().set("temprature", 1.0),

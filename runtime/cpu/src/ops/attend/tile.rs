@@ -24,6 +24,8 @@ pub(super) struct Tile<'a> {
 pub(super) enum Keys<'a> {
     F32(&'a [f32]),
     F16(&'a [u16]),
+    /// Those of f16 as numbers.
+    Numbers(&'a [f32]),
     Int8(&'a [i8], &'a [f32]),
 }
 
@@ -32,6 +34,8 @@ pub(super) enum Keys<'a> {
 pub(super) enum Values<'a> {
     F32(&'a [f32]),
     F16(&'a [u16]),
+    /// Those of f16 as numbers.
+    Numbers(&'a [f32]),
     Int8(&'a [i8], &'a [f32]),
     /// The codes of int8 as numbers.
     Codes(&'a [f32], &'a [f32]),
@@ -81,11 +85,11 @@ impl<'a> Tile<'a> {
     {
         Tile {
             keys: match self.keys {
-                Keys::F16(k) => Keys::F32(numbers(simd, k, keys)),
+                Keys::F16(k) => Keys::Numbers(numbers(simd, k, keys)),
                 other => other,
             },
             values: match self.values {
-                Values::F16(v) => Values::F32(numbers(simd, v, values)),
+                Values::F16(v) => Values::Numbers(numbers(simd, v, values)),
                 Values::Int8(v, scales) => Values::Codes(numbers(simd, v, values), scales),
                 other => other,
             },
@@ -104,8 +108,9 @@ impl<'a> Tile<'a> {
     ) -> [Sum; N] {
         let mut p = [[0.0; TILE]; N];
         match self.keys {
-            Keys::F32(k) => scores::<S, f32, N>(simd, k, width, q.rows, visible, &mut p),
-            Keys::F16(k) => scores::<S, u16, N>(simd, k, width, q.rows, visible, &mut p),
+            Keys::F32(k) => scores::<S, f32, N, false>(simd, k, width, q.rows, visible, &mut p),
+            Keys::F16(k) => scores::<S, u16, N, true>(simd, k, width, q.rows, visible, &mut p),
+            Keys::Numbers(k) => scores::<S, f32, N, true>(simd, k, width, q.rows, visible, &mut p),
             Keys::Int8(k, scales) => score_codes::<S, N>(simd, k, scales, q.rounded, &mut p),
         }
         let mut sums = [[0.0; 2]; N];
@@ -117,12 +122,18 @@ impl<'a> Tile<'a> {
                 p.iter_mut().zip(scales).for_each(|(p, s)| *p *= s);
             }
         }
+        if !matches!(self.values, Values::F32(_)) {
+            p.as_flattened_mut()
+                .iter_mut()
+                .for_each(|p| *p = math::short(*p));
+        }
         match self.values {
-            Values::F32(v) | Values::Codes(v, _) => {
-                values::<S, f32, N>(simd, v, width, visible, &p, o)
+            Values::F32(v) => values::<S, f32, N, false>(simd, v, width, visible, &p, o),
+            Values::Numbers(v) | Values::Codes(v, _) => {
+                values::<S, f32, N, true>(simd, v, width, visible, &p, o)
             }
-            Values::F16(v) => values::<S, u16, N>(simd, v, width, visible, &p, o),
-            Values::Int8(v, _) => values::<S, i8, N>(simd, v, width, visible, &p, o),
+            Values::F16(v) => values::<S, u16, N, true>(simd, v, width, visible, &p, o),
+            Values::Int8(v, _) => values::<S, i8, N, true>(simd, v, width, visible, &p, o),
         }
         sums
     }
@@ -181,9 +192,19 @@ impl Stored for i8 {
     }
 }
 
+/// `sum + a · b`; `EXACT` where the product is, see [`math::short`].
+#[inline(always)]
+fn add_product<S: Simd, const EXACT: bool>(simd: S, sum: S::F, a: S::F, b: S::F) -> S::F {
+    if EXACT {
+        simd.add_exact(sum, a, b)
+    } else {
+        simd.add(sum, simd.mul(a, b))
+    }
+}
+
 /// Dots of the queries with a tile's keys, in blocks of sixteen keys `[dimension][key]`; blocks out of sight are left.
 #[inline(always)]
-fn scores<S: Simd, E: Stored, const N: usize>(
+fn scores<S: Simd, E: Stored, const N: usize, const EXACT: bool>(
     simd: S,
     keys: &[E],
     width: usize,
@@ -197,15 +218,15 @@ fn scores<S: Simd, E: Stored, const N: usize>(
         .for_each(|(row, q)| *row = q);
     // As many accumulators as stay in registers.
     match (S::ACCUMULATORS, N) {
-        (12.., _) => score_blocks::<S, E, N, 4>(simd, keys, width, &rows, visible, to),
-        (_, ..=2) => score_blocks::<S, E, N, 2>(simd, keys, width, &rows, visible, to),
-        _ => score_blocks::<S, E, N, 1>(simd, keys, width, &rows, visible, to),
+        (12.., _) => score_blocks::<S, E, N, 4, EXACT>(simd, keys, width, &rows, visible, to),
+        (_, ..=2) => score_blocks::<S, E, N, 2, EXACT>(simd, keys, width, &rows, visible, to),
+        _ => score_blocks::<S, E, N, 1, EXACT>(simd, keys, width, &rows, visible, to),
     }
 }
 
 /// `B` blocks of keys at once.
 #[inline(always)]
-fn score_blocks<S: Simd, E: Stored, const N: usize, const B: usize>(
+fn score_blocks<S: Simd, E: Stored, const N: usize, const B: usize, const EXACT: bool>(
     simd: S,
     keys: &[E],
     width: usize,
@@ -231,7 +252,7 @@ fn score_blocks<S: Simd, E: Stored, const N: usize, const B: usize>(
             for n in 0..N {
                 let q = simd.splat(q[n][d]);
                 for b in 0..B {
-                    acc[n][b] = simd.add(acc[n][b], simd.mul(key[b], q));
+                    acc[n][b] = add_product::<S, EXACT>(simd, acc[n][b], key[b], q);
                 }
             }
         }
@@ -301,7 +322,7 @@ fn softmax(x: &mut [f32; TILE], scale: f32, cap: Option<f32>, visible: &Range<us
 
 /// `Σ p·v` over the visible positions, ascending, for each head.
 #[inline(always)]
-fn values<S: Simd, E: Stored, const N: usize>(
+fn values<S: Simd, E: Stored, const N: usize, const EXACT: bool>(
     simd: S,
     v: &[E],
     width: usize,
@@ -319,11 +340,11 @@ fn values<S: Simd, E: Stored, const N: usize>(
     let at_once = if S::ACCUMULATORS >= 12 { 4 } else { 1 };
     let mut d = 0;
     while at_once == 4 && d + 4 * LANES <= width {
-        columns::<S, E, N, 4>(simd, v, width, d, &p, o);
+        columns::<S, E, N, 4, EXACT>(simd, v, width, d, &p, o);
         d += 4 * LANES;
     }
     while d + LANES <= width {
-        columns::<S, E, N, 1>(simd, v, width, d, &p, o);
+        columns::<S, E, N, 1, EXACT>(simd, v, width, d, &p, o);
         d += LANES;
     }
     for d in d..width {
@@ -336,7 +357,7 @@ fn values<S: Simd, E: Stored, const N: usize>(
 
 /// `C` vectors of dimensions from `d` on.
 #[inline(always)]
-fn columns<S: Simd, E: Stored, const N: usize, const C: usize>(
+fn columns<S: Simd, E: Stored, const N: usize, const C: usize, const EXACT: bool>(
     simd: S,
     v: &[E],
     width: usize,
@@ -350,7 +371,7 @@ fn columns<S: Simd, E: Stored, const N: usize, const C: usize>(
         for c in 0..C {
             let v = E::load(simd, &v[c]);
             for n in 0..N {
-                acc[n][c] = simd.add(acc[n][c], simd.mul(simd.splat(p[n][j]), v));
+                acc[n][c] = add_product::<S, EXACT>(simd, acc[n][c], simd.splat(p[n][j]), v);
             }
         }
     }
