@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
+use inkstone_model::Cache;
 use inkstone_model::cache::KEY_LANES;
-use inkstone_model::{Cache, Kv};
 
 /// Bytes of all positions below `positions`, of a ring all it holds: for each head its keys, values and their scales.
 ///
@@ -21,10 +21,9 @@ fn head_pieces(cache: Cache, head: usize, held: usize) -> impl Iterator<Item = R
     let whole = held - held % KEY_LANES;
     let width = cache.key_width();
     let keys = span(cache.k, cache.key(head, 0, 0), whole * width, element);
-    // Dimensions that stand together for one key: quads of codes, else single ones.
-    let together = if cache.kv == Kv::Int8 { 4 } else { 1 };
-    let lanes = (held - whole) * together;
-    let rest = (0..width / together)
+    let together = cache.kv.together();
+    let lanes = (held - whole) * cache.key_lane();
+    let rest = (0..cache.width.div_ceil(together))
         .filter(move |_| lanes > 0)
         .map(move |d| {
             span(
@@ -34,10 +33,15 @@ fn head_pieces(cache: Cache, head: usize, held: usize) -> impl Iterator<Item = R
                 element,
             )
         });
-    let values = span(cache.v, cache.value(head, 0), held * cache.width, element);
+    let values = span(
+        cache.v,
+        cache.value(head, 0),
+        held * cache.value_width(),
+        element,
+    );
     let scales =
         [cache.k_scales, cache.v_scales].map(|start| span(start, cache.scale(head, 0), held, 4));
-    let scales = scales.into_iter().filter(move |_| cache.kv == Kv::Int8);
+    let scales = scales.into_iter().filter(move |_| cache.kv.codes());
     core::iter::once(keys)
         .chain(rest)
         .chain([values])

@@ -129,6 +129,7 @@ fn kv_number(kv: Kv) -> u32 {
         Kv::F32 => 0,
         Kv::F16 => 1,
         Kv::Int8 => 2,
+        Kv::Int4 => 3,
     }
 }
 

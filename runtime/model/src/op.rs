@@ -145,10 +145,11 @@ pub struct Rope {
 ///
 /// The score of position `p` is `dot(q, k[p]) · scale`, capped where a cap is given. f32 keys: dimensions ascending,
 /// multiply then add; f16 keys the same with `short(q)` (`inkstone_quant::math`), whose products are exact. int8 keys: the query head is rounded by the rule of activations with one scale for the
-/// whole head, the dot is an exact integer, the score `(f32(dot) · (s_q · s_k)) · scale`.
+/// whole head, the dot is an exact integer, the score `(f32(dot) · (s_q · s_k)) · scale`. int4 keys: the same with a
+/// query that is rotated first (`inkstone_quant::hadamard`), as keys and values were, and a result that is rotated back.
 /// A tile gives `m = max score`, `p = exp(score − m)` with +0 where masked, `s = sum(p)` over 16 interleaved
 /// partial sums (position `j` of the tile in partial sum `j mod 16`) and the fixed tree, and
-/// `o = Σ p·v` over visible positions ascending, multiply then add (f16 values: `short(p) · f32(v)`, int8 values:
+/// `o = Σ p·v` over visible positions ascending, multiply then add (f16 values: `short(p) · f32(v)`, codes:
 /// `short(p · s_v) · f32(v)`, exact products both).
 /// Tiles ascend; with running `(M, S, O)` a tile gives, for `m > M`: `a = exp(M − m)`, `b = 1`, else `a = 1`,
 /// `b = exp(m − M)`; then `S = S·a + s·b`, `O = O·a + o·b`, `M = max(M, m)`. The first visible tile is taken as it is.

@@ -6,8 +6,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use inkstone_quant::activation::{groups, quantize};
-use inkstone_quant::{ActRow, math, reference};
+use inkstone_quant::activation::{groups, quantize, quantize_to};
+use inkstone_quant::{ActRow, hadamard, math, reference};
 
 use crate::backend::{Backend, Batch, Fault, Wanted};
 use crate::cache::{Cache, Kv, TILE};
@@ -230,6 +230,10 @@ impl Kept {
     fn append(&mut self, head: usize, position: usize, mut k: Vec<f32>, mut v: Vec<f32>) {
         let cell = self.cache.scale(head, position);
         let (at, width) = (cell * self.cache.width, self.cache.width);
+        if self.cache.kv == Kv::Int4 {
+            hadamard::rotate(&mut k);
+            hadamard::rotate(&mut v);
+        }
         self.k_scales[cell] = stored(self.cache.kv, &mut k);
         self.v_scales[cell] = stored(self.cache.kv, &mut v);
         self.k[at..at + width].copy_from_slice(&k);
@@ -241,6 +245,10 @@ impl Kept {
         let mut q = q.to_vec();
         let q_scale = match op.cache.kv {
             Kv::Int8 => stored(Kv::Int8, &mut q),
+            Kv::Int4 => {
+                hadamard::rotate(&mut q);
+                stored(Kv::Int8, &mut q)
+            }
             Kv::F16 => {
                 q.iter_mut().for_each(|q| *q = math::short(*q));
                 1.0
@@ -257,7 +265,11 @@ impl Kept {
             });
         }
         let (_, s, o) = running.expect("a position sees itself");
-        o.iter().map(|o| o / s).collect()
+        let mut o: Vec<f32> = o.iter().map(|o| o / s).collect();
+        if op.cache.kv == Kv::Int4 {
+            hadamard::rotate(&mut o);
+        }
+        o
     }
 
     fn tile(
@@ -273,10 +285,10 @@ impl Kept {
         let mut scores = [f32::NEG_INFINITY; TILE];
         for position in visible.clone() {
             let cell = self.cache.scale(kv_head, position);
-            // Of int8 codes every partial sum is an integer below 2²⁴: the same as an integer dot.
+            // Of codes every partial sum is an integer below 2²⁴: the same as an integer dot.
             let dot = reference::dot_f32(&self.k[cell * width..][..width], q);
             let score = match op.cache.kv {
-                Kv::Int8 => (dot * (q_scale * self.k_scales[cell])) * op.scale,
+                Kv::Int8 | Kv::Int4 => (dot * (q_scale * self.k_scales[cell])) * op.scale,
                 Kv::F32 | Kv::F16 => dot * op.scale,
             };
             scores[position - tile * TILE] = capped(score, op.cap);
@@ -291,7 +303,7 @@ impl Kept {
             let cell = self.cache.scale(kv_head, position);
             let p = p[position - tile * TILE];
             let p = match op.cache.kv {
-                Kv::Int8 => math::short(p * self.v_scales[cell]),
+                Kv::Int8 | Kv::Int4 => math::short(p * self.v_scales[cell]),
                 Kv::F16 => math::short(p),
                 Kv::F32 => p,
             };
@@ -318,7 +330,7 @@ fn combine(before: (f32, f32, Vec<f32>), after: (f32, f32, Vec<f32>)) -> (f32, f
     )
 }
 
-/// Replaces `x` by what its stored form keeps: numbers, or int8 codes whose scale is returned (1 otherwise).
+/// Replaces `x` by what its stored form keeps: numbers, or codes whose scale is returned (1 otherwise).
 fn stored(kv: Kv, x: &mut [f32]) -> f32 {
     match kv {
         Kv::F32 => 1.0,
@@ -327,9 +339,12 @@ fn stored(kv: Kv, x: &mut [f32]) -> f32 {
                 .for_each(|x| *x = math::f16(math::f16_bits(*x)));
             1.0
         }
-        Kv::Int8 => {
+        Kv::Int8 | Kv::Int4 => {
             let mut codes = vec![0; x.len()];
-            let scale = inkstone_quant::activation::quantize_group(x, &mut codes);
+            let scale = match kv {
+                Kv::Int4 => quantize_to::<7>(x, &mut codes),
+                _ => quantize_to::<127>(x, &mut codes),
+            };
             x.iter_mut().zip(codes).for_each(|(x, c)| *x = f32::from(c));
             scale
         }

@@ -38,14 +38,21 @@ pub fn quantize(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32
 /// finite, they are zeros: a NaN or infinity then reaches the result through the scale.
 #[inline(always)]
 pub fn quantize_group(x: &[f32], codes: &mut [i8]) -> f32 {
+    quantize_to::<127>(x, codes)
+}
+
+/// As [`quantize_group`], with codes of at most `LARGEST`.
+#[inline(always)]
+pub fn quantize_to<const LARGEST: i8>(x: &[f32], codes: &mut [i8]) -> f32 {
+    let largest = f32::from(LARGEST);
     // As integers, magnitudes order like the floats, with NaN above infinity, the same on every target.
     let amax = f32::from_bits(x.iter().fold(0, |m, v| m.max(v.to_bits() & 0x7fff_ffff)));
-    let inverse = 127.0 / amax;
+    let inverse = largest / amax;
     codes.fill(0);
     if amax.is_finite() && inverse.is_finite() {
         for (code, &v) in codes.iter_mut().zip(x) {
-            *code = round_even(v * inverse).clamp(-127.0, 127.0) as i8;
+            *code = round_even(v * inverse).clamp(-largest, largest) as i8;
         }
     }
-    amax / 127.0
+    amax / largest
 }

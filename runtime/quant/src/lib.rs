@@ -12,6 +12,7 @@
 pub mod activation;
 pub mod codes;
 pub mod format;
+pub mod hadamard;
 pub mod layout;
 pub mod math;
 pub mod reference;

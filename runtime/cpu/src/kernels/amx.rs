@@ -122,8 +122,7 @@ unsafe fn multiply<C: Unpack, const PARTS: usize>(
                 tile,
                 tiles,
                 first,
-                // SAFETY: what is read of it was written above.
-                sums: unsafe { &*sums },
+                sums,
             };
             let out = out[first * PANELS..][..rows * PANELS].as_chunks_mut().0;
             // SAFETY: the caller's promise, in each branch.
@@ -270,7 +269,8 @@ struct Fold<'a> {
     tiles: usize,
     /// The first row of activations.
     first: usize,
-    sums: &'a Step,
+    /// Those of as many tiles are written.
+    sums: *const Step,
 }
 
 impl Fold<'_> {
@@ -313,9 +313,10 @@ impl Fold<'_> {
                 for p in 0..PANELS {
                     // SAFETY: sixteen floats.
                     let scale = unsafe { _mm512_loadu_ps(scales[p][step].as_ptr()) };
-                    // SAFETY: sixteen sums.
-                    let sum =
-                        unsafe { _mm512_loadu_si512(self.sums[step].0[p][row].as_ptr().cast()) };
+                    // SAFETY: sixteen sums that were written.
+                    let sum = unsafe {
+                        _mm512_load_si512((&raw const (*self.sums)[step].0[p][row]).cast())
+                    };
                     let factor = _mm512_mul_ps(scale, factor_a);
                     acc[p] = _mm512_add_ps(acc[p], _mm512_mul_ps(_mm512_cvtepi32_ps(sum), factor));
                 }

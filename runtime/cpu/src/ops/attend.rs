@@ -8,12 +8,11 @@ mod tile;
 
 use core::ops::Range;
 
-use inkstone_model::Kv;
 use inkstone_model::cache::TILE;
 use inkstone_model::op::Attend;
-use inkstone_quant::GROUP;
+use inkstone_model::{Cache, Kv};
 use inkstone_quant::activation::quantize_group;
-use inkstone_quant::math;
+use inkstone_quant::{GROUP, hadamard, math};
 
 use super::{Run, round};
 use crate::arena::{Arena, Plain, cut, quads_of, share};
@@ -33,7 +32,15 @@ const HEADS: usize = 8;
 /// Numbers of scratch that are needed: a tile's keys and values, what it gives, rounded queries and their scales, sums.
 pub(super) fn scratch(op: &Attend) -> usize {
     let width = op.cache.width;
-    (2 * TILE + TOGETHER) * width + TOKENS * HEADS * (width.div_ceil(4) + 1 + 2)
+    (2 * TILE + TOGETHER) * width + TOKENS * HEADS * (quads(&op.cache) + 1 + 2)
+}
+
+/// Quads of a rounded query: as many as keys have.
+fn quads(cache: &Cache) -> usize {
+    cache
+        .width
+        .next_multiple_of(cache.kv.together())
+        .div_ceil(4)
 }
 
 pub(super) fn run(cx: &Run<'_>, op: &Attend, worker: &Worker<'_>) {
@@ -138,15 +145,19 @@ impl<'a> Unit<'a> {
         }
     }
 
-    /// Rounds the queries so that their products with f16 are exact.
+    /// Makes queries what is multiplied with keys, or is rounded for it: see [`Attend`].
     #[inline(always)]
-    fn shorten(&self) {
-        let width = self.op.cache.width;
+    fn ready(&self) {
+        let (kv, width) = (self.op.cache.kv, self.op.cache.width);
         let (at, n) = (self.heads.start * width, self.heads.len() * width);
         for token in self.tokens.clone() {
             // SAFETY: a token's heads are given to one worker, which has no reference to them here.
             let q = unsafe { self.cx.write(self.op.q, token, at, n) };
-            q.iter_mut().for_each(|q| *q = math::short(*q));
+            match kv {
+                Kv::F16 => q.iter_mut().for_each(|q| *q = math::short(*q)),
+                Kv::Int4 => q.chunks_exact_mut(width).for_each(hadamard::rotate),
+                Kv::F32 | Kv::Int8 => {}
+            }
         }
     }
 
@@ -163,8 +174,8 @@ impl<'a> Unit<'a> {
     fn tile(&self, base: usize) -> Tile<'a> {
         let (cache, arena) = (&self.op.cache, self.cx.arena);
         let first = self.kv_head * cache.positions + base % cache.positions;
-        let (keys, values) = (first * cache.key_width(), first * cache.width);
-        let (k, v) = (TILE * cache.key_width(), TILE * cache.width);
+        let (keys, values) = (first * cache.key_width(), first * cache.value_width());
+        let (k, v) = (TILE * cache.key_width(), TILE * cache.value_width());
         match cache.kv {
             Kv::F32 => Tile {
                 keys: Keys::F32(of(arena, cache.k, keys, k)),
@@ -180,6 +191,16 @@ impl<'a> Unit<'a> {
                     of(arena, cache.k_scales, first, TILE),
                 ),
                 values: Values::Int8(
+                    of(arena, cache.v, values, v),
+                    of(arena, cache.v_scales, first, TILE),
+                ),
+            },
+            Kv::Int4 => Tile {
+                keys: Keys::Int4(
+                    of(arena, cache.k, keys, k),
+                    of(arena, cache.k_scales, first, TILE),
+                ),
+                values: Values::Int4(
                     of(arena, cache.v, values, v),
                     of(arena, cache.v_scales, first, TILE),
                 ),
@@ -207,15 +228,13 @@ impl Task for Attention<'_, '_> {
     fn run<S: Simd>(self, simd: S) {
         let Attention { unit, mut scratch } = self;
         let (width, n) = (unit.op.cache.width, unit.heads.len());
-        let many = unit.tokens.len() * n > TOGETHER;
+        let many = unit.tokens.len() * n > TOGETHER || unit.op.cache.kv == Kv::Int4;
         let keys = cut(&mut scratch, TILE * width);
         let values = cut(&mut scratch, TILE * width);
         let given = cut(&mut scratch, TOGETHER * width);
         let (sums, _) = cut(&mut scratch, 2 * TOKENS * HEADS).as_chunks_mut::<2>();
+        unit.ready();
         let rounded = Rounded::new(unit, scratch);
-        if unit.op.cache.kv == Kv::F16 {
-            unit.shorten();
-        }
         let first = unit.seen(unit.tokens.start).start / TILE;
         let last = (unit.seen(unit.tokens.end - 1).end - 1) / TILE;
         for base in (first..=last).map(|tile| tile * TILE) {
@@ -247,6 +266,9 @@ impl Task for Attention<'_, '_> {
                 // SAFETY: a token's heads are given to one worker.
                 let to = unsafe { unit.cx.write(unit.op.to, token, head * width, width) };
                 to.iter_mut().for_each(|o| *o /= sum[1]);
+                if unit.op.cache.kv == Kv::Int4 {
+                    hadamard::rotate(to);
+                }
             }
         }
     }
@@ -265,8 +287,8 @@ impl<'a> Rounded<'a> {
     /// Those of a unit, token by token.
     #[inline(always)]
     fn new(unit: &Unit<'_>, mut scratch: &'a mut [f32]) -> Rounded<'a> {
-        let (width, quads) = (unit.op.cache.width, unit.op.cache.width.div_ceil(4));
-        if unit.op.cache.kv != Kv::Int8 {
+        let (width, quads) = (unit.op.cache.width, quads(&unit.op.cache));
+        if !unit.op.cache.kv.codes() {
             return Rounded {
                 quads,
                 codes: &[],

@@ -4,13 +4,16 @@
 use inkstone_model::cache::KEY_LANES;
 use inkstone_model::op::Rope;
 use inkstone_model::{Cache, Kv};
-use inkstone_quant::activation::quantize_group;
-use inkstone_quant::math;
+use inkstone_quant::activation::{quantize_group, quantize_to};
+use inkstone_quant::{hadamard, math};
 
 use super::{Run, norm};
 use crate::arena::{cut, share};
 use crate::simd::{self, LANES, Simd, Task};
 use crate::team::Worker;
+
+/// Elements of a head, at most.
+const MAX_WIDTH: usize = inkstone_model::spec::MAX_HEAD_WIDTH as usize;
 
 pub(super) fn run(cx: &Run<'_>, op: &Rope, worker: &Worker<'_>) {
     let width = op.cache.width;
@@ -74,7 +77,7 @@ fn append(cx: &Run<'_>, op: &Rope, head: usize, t: usize, (sin, cos): (&[f32], &
     match cache.kv {
         Kv::F32 => append_as::<f32>(cx, cache, head, position, k, v),
         Kv::F16 => append_as::<u16>(cx, cache, head, position, k, v),
-        Kv::Int8 => append_codes(cx, cache, head, position, k, v),
+        Kv::Int8 | Kv::Int4 => append_codes(cx, cache, head, position, k, v),
     }
 }
 
@@ -157,30 +160,32 @@ fn convert<S: Simd, E: Stored>(simd: S, x: &[f32]) -> [E; LANES] {
 }
 
 fn append_codes(cx: &Run<'_>, cache: &Cache, head: usize, position: usize, k: &[f32], v: &[f32]) {
-    let quads = cache.key_width() / 4;
+    let lanes = cache.key_width() / 4;
     let at = cache.k + cache.key(head, position, 0);
     // SAFETY: a head's keys belong to one worker, heads are shared out.
-    let keys = unsafe { cx.arena.write::<i8>(at, (quads - 1) * KEY_LANES * 4 + 4) };
+    let keys = unsafe { cx.arena.write::<i8>(at, (lanes - 1) * KEY_LANES * 4 + 4) };
     let at = cache.v + cache.value(head, position);
     // SAFETY: a head's values belong to one worker, heads are shared out.
-    let values = unsafe { cx.arena.write::<i8>(at, cache.width) };
+    let values = unsafe { cx.arena.write::<i8>(at, cache.value_width()) };
     let scale = cache.scale(head, position) * size_of::<f32>();
     // SAFETY: a head's scales belong to one worker, heads are shared out.
     let k_scale = unsafe { cx.arena.write(cache.k_scales + scale, 1) };
     // SAFETY: a head's scales belong to one worker, heads are shared out.
     let v_scale = unsafe { cx.arena.write(cache.v_scales + scale, 1) };
     let (k_scale, v_scale) = (&mut k_scale[0], &mut v_scale[0]);
-    simd::run(
-        cx.isa,
-        AppendCodes {
-            k,
-            v,
-            keys,
-            values,
-            k_scale,
-            v_scale,
-        },
-    );
+    let task = AppendCodes {
+        k,
+        v,
+        keys,
+        values,
+        k_scale,
+        v_scale,
+    };
+    if cache.kv == Kv::Int4 {
+        simd::run(cx.isa, AppendNibbles(task));
+    } else {
+        simd::run(cx.isa, task);
+    }
 }
 
 struct AppendCodes<'a> {
@@ -198,7 +203,7 @@ impl Task for AppendCodes<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let mut codes = [0; inkstone_model::spec::MAX_HEAD_WIDTH as usize];
+        let mut codes = [0; MAX_WIDTH];
         let padded = self.k.len().next_multiple_of(4);
         *self.k_scale = quantize_group(self.k, &mut codes[..padded]);
         for (to, quad) in self.keys.chunks_mut(KEY_LANES * 4).zip(codes.chunks(4)) {
@@ -206,6 +211,49 @@ impl Task for AppendCodes<'_> {
         }
         *self.v_scale = quantize_group(self.v, self.values);
     }
+}
+
+/// The same in four bits.
+struct AppendNibbles<'a>(AppendCodes<'a>);
+
+impl Task for AppendNibbles<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let AppendCodes { k, v, .. } = self.0;
+        let mut codes = [0; MAX_WIDTH];
+        let padded = k.len().next_multiple_of(8);
+        *self.0.k_scale = nibbles_of(k, &mut codes[..padded]);
+        let keys = self.0.keys.chunks_mut(KEY_LANES * 4);
+        for (to, octet) in keys.zip(codes[..padded].as_chunks::<8>().0) {
+            for (to, (low, high)) in to.iter_mut().zip(octet[..4].iter().zip(&octet[4..])) {
+                *to = pack(*low, *high);
+            }
+        }
+        let half = self.0.values.len();
+        *self.0.v_scale = nibbles_of(v, &mut codes[..2 * half]);
+        let (low, high) = codes[..2 * half].split_at(half);
+        for (to, (low, high)) in self.0.values.iter_mut().zip(low.iter().zip(high)) {
+            *to = pack(*low, *high);
+        }
+    }
+}
+
+/// Rotates and rounds a head; gives the scale.
+#[inline(always)]
+fn nibbles_of(x: &[f32], codes: &mut [i8]) -> f32 {
+    let mut rotated = [0.0; MAX_WIDTH];
+    let rotated = &mut rotated[..x.len()];
+    rotated.copy_from_slice(x);
+    hadamard::rotate(rotated);
+    quantize_to::<7>(rotated, codes)
+}
+
+/// Two codes of four bits in a byte.
+#[inline(always)]
+fn pack(low: i8, high: i8) -> i8 {
+    low & 15 | high << 4
 }
 
 /// Norm, then rotation, of one head.

@@ -6,7 +6,7 @@ use inkstone_model::cache::{KEY_LANES, TILE};
 use inkstone_quant::math;
 
 use super::Rounded;
-use crate::arena::Plain;
+use crate::arena::{Plain, quads_of};
 use crate::simd::{LANES, Simd};
 
 /// Blocks of keys side by side in a tile.
@@ -19,7 +19,7 @@ pub(super) struct Tile<'a> {
     pub(super) values: Values<'a>,
 }
 
-/// `[block][dimension][16]`, int8 `[block][quad of dimensions][16][4]`.
+/// `[block][dimension][16]`, int8 `[block][quad of dimensions][16][4]`, int4 `[block][octet of dimensions][16][4]`.
 #[derive(Clone, Copy)]
 pub(super) enum Keys<'a> {
     F32(&'a [f32]),
@@ -27,6 +27,8 @@ pub(super) enum Keys<'a> {
     /// Those of f16 as numbers.
     Numbers(&'a [f32]),
     Int8(&'a [i8], &'a [f32]),
+    /// Two codes a byte; multiplied once they are int8.
+    Int4(&'a [i8], &'a [f32]),
 }
 
 /// `[position][dimension]`.
@@ -37,7 +39,9 @@ pub(super) enum Values<'a> {
     /// Those of f16 as numbers.
     Numbers(&'a [f32]),
     Int8(&'a [i8], &'a [f32]),
-    /// The codes of int8 as numbers.
+    /// Two codes a byte; multiplied once they are numbers.
+    Int4(&'a [i8], &'a [f32]),
+    /// Codes as numbers.
     Codes(&'a [f32], &'a [f32]),
 }
 
@@ -72,7 +76,7 @@ pub(super) fn join(sum: &mut Sum, given: Sum) -> (f32, f32) {
 type PerHead<const N: usize> = [[f32; TILE]; N];
 
 impl<'a> Tile<'a> {
-    /// The same as numbers, in memory of its own where they are not so yet. Keys in codes stay.
+    /// The same as numbers, in memory of its own where they are not so yet. Keys in codes stay codes, of a byte each.
     #[inline(always)]
     pub(super) fn numbers<'b, S: Simd>(
         self,
@@ -86,11 +90,13 @@ impl<'a> Tile<'a> {
         Tile {
             keys: match self.keys {
                 Keys::F16(k) => Keys::Numbers(numbers(simd, k, keys)),
+                Keys::Int4(k, scales) => Keys::Int8(bytes(k, quads_of(keys)), scales),
                 other => other,
             },
             values: match self.values {
                 Values::F16(v) => Values::Numbers(numbers(simd, v, values)),
                 Values::Int8(v, scales) => Values::Codes(numbers(simd, v, values), scales),
+                Values::Int4(v, scales) => Values::Codes(nibbles(v, values), scales),
                 other => other,
             },
         }
@@ -112,6 +118,7 @@ impl<'a> Tile<'a> {
             Keys::F16(k) => scores::<S, u16, N, true>(simd, k, width, q.rows, visible, &mut p),
             Keys::Numbers(k) => scores::<S, f32, N, true>(simd, k, width, q.rows, visible, &mut p),
             Keys::Int8(k, scales) => score_codes::<S, N>(simd, k, scales, q.rounded, &mut p),
+            Keys::Int4(..) => unreachable!("keys of four bits are made int8 first"),
         }
         let mut sums = [[0.0; 2]; N];
         for (sum, p) in sums.iter_mut().zip(&mut p) {
@@ -134,6 +141,7 @@ impl<'a> Tile<'a> {
             }
             Values::F16(v) => values::<S, u16, N, true>(simd, v, width, visible, &p, o),
             Values::Int8(v, _) => values::<S, i8, N, true>(simd, v, width, visible, &p, o),
+            Values::Int4(..) => unreachable!("values of four bits are made numbers first"),
         }
         sums
     }
@@ -146,6 +154,36 @@ fn numbers<'a, S: Simd, E: Stored>(simd: S, from: &[E], to: &'a mut [f32]) -> &'
     let (vectors, _) = from.as_chunks::<LANES>();
     for (to, x) in to.as_chunks_mut::<LANES>().0.iter_mut().zip(vectors) {
         simd.store(E::load(simd, x), to);
+    }
+    to
+}
+
+/// Octets of keys in four bits as two quads of bytes.
+#[inline(always)]
+fn bytes<'a>(from: &[i8], to: &'a mut [[i8; 4]]) -> &'a [i8] {
+    let octets = from.as_chunks::<{ 4 * LANES }>().0;
+    let (to, _) = to.as_flattened_mut().as_chunks_mut::<{ 8 * LANES }>();
+    for (to, octet) in to.iter_mut().zip(octets) {
+        let (low, high) = to.split_at_mut(4 * LANES);
+        for ((low, high), byte) in low.iter_mut().zip(high).zip(octet) {
+            (*low, *high) = (byte << 4 >> 4, byte >> 4);
+        }
+    }
+    to[..octets.len()].as_flattened()
+}
+
+/// Values in four bits as numbers: of each position, the low halves of its bytes before the high ones.
+#[inline(always)]
+fn nibbles<'a>(from: &[i8], to: &'a mut [f32]) -> &'a [f32] {
+    let (half, width) = (from.len() / TILE, to.len() / TILE);
+    for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(half)) {
+        let (low, high) = to.split_at_mut(half);
+        for (to, byte) in low.iter_mut().zip(from) {
+            *to = f32::from(byte << 4 >> 4);
+        }
+        for (to, byte) in high.iter_mut().zip(from) {
+            *to = f32::from(byte >> 4);
+        }
     }
     to
 }
