@@ -9,13 +9,21 @@ use std::process::Command;
 /// The flags by which `llama-cpp-sys-2` turns `GGML_NATIVE` on.
 const FLAGS: &str = "-C target-cpu=native";
 
+/// Kept from C compilers: GCC before 13 loses stores to the configuration of matrix registers, and llama.cpp then ends at
+/// its first product. Other processors are not changed by it.
+const NO_AMX: &str = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16";
+
 /// The engine's program, built below cargo's target folder.
 pub(crate) fn peer(target: &Path) -> Result<PathBuf> {
     let target = target.join("native");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     note("compiling llama.cpp for this processor, which takes minutes the first time");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    if cfg!(target_arch = "x86_64") {
+        command.env("CFLAGS", NO_AMX).env("CXXFLAGS", NO_AMX);
+    }
+    let status = command
         .args(["build", "--quiet", "--release", "--locked", "--bin", "peer"])
         .args(["--features", "peer", "--manifest-path"])
         .arg(manifest)
