@@ -27,6 +27,12 @@ impl Worker<'_> {
     pub(crate) fn meet(&self) {
         self.barrier.wait(self.count);
     }
+
+    /// The next of `pieces` that no worker has taken since all met: who is faster takes more.
+    pub(crate) fn take(&self, pieces: usize) -> Option<usize> {
+        let piece = self.barrier.take();
+        (piece < pieces).then_some(piece)
+    }
 }
 
 impl Team {

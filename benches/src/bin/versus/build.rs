@@ -2,6 +2,7 @@
 
 use crate::note;
 use anyhow::{Context as _, Result, ensure};
+use inkstone_cpu::Isa;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,9 +10,9 @@ use std::process::Command;
 /// The flags by which `llama-cpp-sys-2` turns `GGML_NATIVE` on.
 const FLAGS: &str = "-C target-cpu=native";
 
-/// Kept from C compilers: GCC before 13 loses stores to the configuration of matrix registers, and llama.cpp then ends at
-/// its first product. Other processors are not changed by it.
-const NO_AMX: &str = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16";
+/// What GCC before 13 must leave undone where a processor has AMX: it takes stores to the configuration of matrix registers
+/// for dead, and llama.cpp then ends at its first product.
+const KEEP_STORES: &str = "-fno-tree-dse -fno-dse -fno-tree-sra";
 
 /// The engine's program, built below cargo's target folder.
 pub(crate) fn peer(target: &Path) -> Result<PathBuf> {
@@ -20,8 +21,10 @@ pub(crate) fn peer(target: &Path) -> Result<PathBuf> {
     note("compiling llama.cpp for this processor, which takes minutes the first time");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    if cfg!(target_arch = "x86_64") {
-        command.env("CFLAGS", NO_AMX).env("CXXFLAGS", NO_AMX);
+    if Isa::Amx.available() {
+        command
+            .env("CFLAGS", KEEP_STORES)
+            .env("CXXFLAGS", KEEP_STORES);
     }
     let status = command
         .args(["build", "--quiet", "--release", "--locked", "--bin", "peer"])

@@ -13,7 +13,11 @@ use std::fs;
 use std::io::{self, Write};
 
 /// What llama.cpp must say of itself to be at its best on a processor that has the instructions.
-static BEST: &[(&str, &str)] = &[("avx512_vnni", "AVX512_VNNI = 1"), ("avx2", "REPACK = 1")];
+static BEST: &[(&str, &str)] = &[
+    ("amx_int8", "AMX_INT8 = 1"),
+    ("avx512_vnni", "AVX512_VNNI = 1"),
+    ("avx2", "REPACK = 1"),
+];
 
 /// Everything that was found.
 #[derive(Default)]

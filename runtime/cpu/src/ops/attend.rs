@@ -1,4 +1,4 @@
-//! Softmax attention. Workers take turns at (some tokens, a key head, query heads over it).
+//! Softmax attention. A worker takes (some tokens, a key head, query heads over it), one after the other.
 //!
 //! Tiles of keys and values ascend; each is turned to numbers once for all tokens that see it, and what it gives is
 //! joined to what earlier ones gave.
@@ -47,9 +47,9 @@ pub(super) fn run(cx: &Run<'_>, op: &Attend, worker: &Worker<'_>) {
     let tokens = cx.batch.tokens.len();
     // SAFETY: once in this operation.
     let scratch = unsafe { cx.scratch(worker.index) };
-    // Neighbours see about as many positions: taking turns is fair.
     let split = Split::new(op, tokens, worker.count);
-    for index in (worker.index..split.units(op, tokens)).step_by(worker.count) {
+    let units = split.units(op, tokens);
+    while let Some(index) = worker.take(units) {
         Unit::new(cx, op, &split, index).attend(&mut *scratch);
     }
     if !op.cache.width.is_multiple_of(GROUP) && cx.plan.slot(op.to).rounded {

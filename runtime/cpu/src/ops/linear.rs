@@ -1,6 +1,6 @@
-//! Matrices over the rows of a slot. Workers share out blocks of 32 output rows.
+//! Matrices over the rows of a slot. Workers take blocks of 32 output rows, each as many as it is fast.
 //!
-//! Few rows of activations: the weights' way from memory is what takes time, so that a worker reads its share as it lies
+//! Few rows of activations: the weights' way from memory is what takes time, so that a worker reads its piece as it lies
 //! there. Many rows: a block is multiplied with all of them while it lies in the cache.
 #![allow(unsafe_code)]
 
@@ -61,28 +61,40 @@ pub(super) fn run(cx: &Run<'_>, op: &Linear, worker: &Worker<'_>) {
     }
     // SAFETY: once in this operation.
     let scratch = unsafe { cx.scratch(worker.index) };
-    for task in shares(cx, op, worker) {
-        if task.rows <= FEW && task.sources().all(|source| source.kernel.is_some()) {
-            task.stream(scratch);
-        } else {
-            task.blocks
-                .clone()
-                .for_each(|block| task.multiply(block, scratch));
+    let all: usize = parts(op).map(blocks).sum();
+    // Streams are as long as they can be, and as many for each worker where all are as fast.
+    let pieces = match cx.rows(op.rows) {
+        ..=FEW => all.div_ceil(AT_ONCE).next_multiple_of(worker.count),
+        _ => all,
+    };
+    while let Some(piece) = worker.take(pieces) {
+        for task in shares(cx, op, share(all, piece, pieces)) {
+            if task.rows <= FEW && task.sources().all(|source| source.kernel.is_some()) {
+                task.stream(scratch);
+            } else {
+                task.blocks
+                    .clone()
+                    .for_each(|block| task.multiply(block, scratch));
+            }
         }
     }
 }
 
-/// A worker's share of each part.
+/// The parts that have blocks of their own; an up is worked on with its gate.
+fn parts(op: &Linear) -> impl Iterator<Item = &Part> {
+    let gate = matches!(op.epilogue, Epilogue::Gate(_));
+    op.parts().take(if gate { 1 } else { 3 })
+}
+
+/// What some blocks of all parts are of each.
 fn shares<'a>(
     cx: &'a Run<'a>,
     op: &'a Linear,
-    worker: &Worker<'_>,
+    own: Range<usize>,
 ) -> impl Iterator<Item = Share<'a>> {
     let gate = matches!(op.epilogue, Epilogue::Gate(_));
-    let parts = op.parts().take(if gate { 1 } else { 3 });
-    let own = share(parts.clone().map(blocks).sum(), worker.index, worker.count);
     let mut start = 0;
-    parts.map(move |part| {
+    parts(op).map(move |part| {
         let end = start + blocks(part);
         let of_part = own.start.clamp(start, end) - start..own.end.clamp(start, end) - start;
         start = end;

@@ -1,14 +1,25 @@
 //! A team of one.
 
+use core::cell::Cell;
+
 /// Workers for a backend: without threads, the caller alone.
 #[derive(Debug, Default)]
 pub struct Team(());
 
 /// Nobody to wait for.
-pub(super) struct Barrier;
+#[derive(Default)]
+pub(super) struct Barrier {
+    taken: Cell<usize>,
+}
 
 impl Barrier {
-    pub(super) fn wait(&self, _: usize) {}
+    pub(super) fn wait(&self, _: usize) {
+        self.taken.set(0);
+    }
+
+    pub(super) fn take(&self) -> usize {
+        self.taken.replace(self.taken.get() + 1)
+    }
 }
 
 impl Team {
@@ -28,6 +39,6 @@ impl Team {
     }
 
     pub(super) fn crew(&mut self, job: &(dyn Fn(usize, &Barrier) + Sync)) {
-        job(0, &Barrier);
+        job(0, &Barrier::default());
     }
 }

@@ -87,6 +87,8 @@ impl core::fmt::Debug for Slot {
 pub(super) struct Barrier {
     arrived: AtomicUsize,
     round: AtomicUsize,
+    /// Pieces of work taken since the barrier opened last.
+    taken: AtomicUsize,
     /// A worker has panicked and will not come.
     broken: AtomicBool,
 }
@@ -94,11 +96,13 @@ pub(super) struct Barrier {
 impl Barrier {
     pub(super) fn wait(&self, count: usize) {
         if count == 1 {
+            self.taken.store(0, Ordering::Relaxed);
             return;
         }
         let round = self.round.load(Ordering::Relaxed);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == count {
             self.arrived.store(0, Ordering::Relaxed);
+            self.taken.store(0, Ordering::Relaxed);
             self.round.store(round.wrapping_add(1), Ordering::Release);
             return;
         }
@@ -109,6 +113,10 @@ impl Barrier {
             );
             self.round.load(Ordering::Acquire) != round
         });
+    }
+
+    pub(super) fn take(&self) -> usize {
+        self.taken.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -187,6 +195,8 @@ impl Team {
     pub(super) fn crew(&mut self, job: &Job<'_>) {
         // A processor that was there and is gone leaves the caller where it is.
         let _bound = self.place.map(Bound::enter);
+        // Workers may have left the last job with pieces untaken.
+        self.shared.barrier.taken.store(0, Ordering::Relaxed);
         if self.threads.is_empty() {
             return job(0, &self.shared.barrier);
         }
