@@ -1,6 +1,6 @@
 //! An answer of a model, streamed as it comes.
 
-use inkstone_engine::{Finish, Generation, Model, Options, Piece, Session, Stats};
+use inkstone_engine::{Constraint, Finish, Generation, Model, Options, Piece, Session, Stats};
 use serde_json::{Value, json};
 
 use crate::arguments::Sampling;
@@ -19,9 +19,13 @@ pub(crate) fn answer(
     model: &Model,
     session: &mut Session,
     options: &Options,
+    constraint: Option<Constraint>,
     mut stream: Option<&mut Stream>,
 ) -> anyhow::Result<Answer> {
     let mut generation = Generation::new(model, options)?;
+    if let Some(constraint) = constraint {
+        generation = generation.within(constraint);
+    }
     let (mut text, mut piece) = (Vec::new(), Vec::new());
     loop {
         let step = generation.next(session, &mut piece)?;

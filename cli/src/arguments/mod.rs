@@ -1,5 +1,6 @@
 //! The command line: global options, and the groups of options that commands share.
 
+mod grammar;
 mod sampling;
 mod session;
 mod speculation;
@@ -12,6 +13,7 @@ use crate::commands::Command;
 use crate::exit::Usage;
 use crate::terminal;
 
+pub(crate) use grammar::Grammar;
 pub(crate) use sampling::Sampling;
 pub(crate) use session::Session;
 pub(crate) use speculation::Speculation;

@@ -229,6 +229,7 @@ impl Talk<'_> {
             self.model,
             &mut self.session,
             &options,
+            None,
             Some(&mut stream),
         )?;
         stream.end()?;

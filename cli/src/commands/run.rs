@@ -43,6 +43,8 @@ pub(crate) struct Arguments {
     session: arguments::Session,
     #[command(flatten)]
     speculation: arguments::Speculation,
+    #[command(flatten)]
+    grammar: arguments::Grammar,
 }
 
 /// Runs.
@@ -57,9 +59,11 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
         sampling,
         session,
         speculation,
+        grammar,
     } = arguments;
     let (name, prompt) = model.with_prompt(prompt);
     let Some(prompt) = prompt.map_or_else(prompt_of_stdin, |text| Ok(Some(text)))? else {
+        grammar.refuse_chat()?;
         let config = speculation.add_to(session.config(), terminal)?;
         return chat::talk(terminal, name.name()?, system, &sampling, &config);
     };
@@ -69,6 +73,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
     } else {
         tokens(terminal, &model, system.as_deref(), &prompt)?
     };
+    let constraint = grammar.constraint(&model)?;
     let config = speculation.add_to(session.config(), terminal)?;
     let mut session = model.session(&config)?;
     interrupt::cancels(session.canceller());
@@ -84,6 +89,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
         &model,
         &mut session,
         &options(&sampling),
+        constraint,
         streamed,
     )?;
     let value = json!({

@@ -8,6 +8,7 @@ use inkstone_text::Detokenizer;
 
 use crate::energy::Meter;
 use crate::error::{Error, ErrorKind, Result};
+use crate::grammar::Constraint;
 use crate::model::Model;
 use crate::sampler::{Stops, in_vocabulary};
 use crate::session::{Event, Session};
@@ -34,6 +35,7 @@ pub struct Generation<'m> {
     stops: Stops,
     limit: u32,
     ignore_stops: bool,
+    constraint: Option<Constraint>,
     finish: Option<Finish>,
     clock: Clock,
 }
@@ -136,12 +138,20 @@ impl<'m> Generation<'m> {
             stops: Stops::new(&options.stop_ids, &options.stops)?,
             limit: options.limit.unwrap_or(u32::MAX),
             ignore_stops: options.ignore_stops,
+            constraint: None,
             finish: None,
             clock: Clock {
                 meter: Meter::here(),
                 ..Clock::default()
             },
         })
+    }
+
+    /// Holds the answer to a grammar, which then may allocate. The answer ends where the grammar ends.
+    #[must_use]
+    pub fn within(mut self, constraint: Constraint) -> Self {
+        self.constraint = Some(constraint);
+        self
     }
 
     /// One step of the session; text that is certain is appended to `out`, in whole characters of UTF-8.
@@ -158,7 +168,7 @@ impl<'m> Generation<'m> {
             return Ok(self.end(Finish::Limit, out));
         }
         self.clock.start(session);
-        let event = match session.step() {
+        let event = match session.step_within(self.constraint.as_mut()) {
             Ok(event) => event,
             Err(error) => return self.failed(error, out),
         };

@@ -16,6 +16,7 @@ use crate::device::Running;
 use crate::energy::Meter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::governor::{CAPS, Caps, Conditions, Governor};
+use crate::grammar::Constraint;
 use crate::model::Model;
 use crate::sampler::{Limits, Params, Sampler};
 use crate::speculation::{Guesses, Speculator};
@@ -260,8 +261,22 @@ impl Session {
     /// [`ErrorKind::Cancelled`]: the session stands as before this step, and what is queued stays queued.
     /// [`ErrorKind::ContextFull`] where no drawn token has room. [`ErrorKind::NotFinite`].
     pub fn step(&mut self) -> Result<Event> {
+        self.step_within(None)
+    }
+
+    /// As [`Self::step`], by a grammar: tokens that it leaves no choice about are drawn without being run for.
+    pub(crate) fn step_within(&mut self, mut constraint: Option<&mut Constraint>) -> Result<Event> {
         if self.stopped {
             return Ok(Event::Idle);
+        }
+        if let Some(token) = constraint.as_mut().and_then(|c| c.next_forced()) {
+            if let Some(dropped) = self.make_room(1)? {
+                return Ok(Event::Shifted { dropped });
+            }
+            if let Some(constraint) = constraint {
+                constraint.take_forced();
+            }
+            return self.drawn(token);
         }
         if self.ready.is_none() {
             match self.reach()? {
@@ -281,7 +296,18 @@ impl Session {
         let row = self.ready.unwrap_or_default();
         let place = self.dropped + self.core.tokens().len() as u64;
         let logits = self.core.logits(self.first_row + row);
+        if let Some(constraint) = &mut constraint {
+            constraint.mask(logits)?;
+        }
         let token = self.sampler.sample(logits, place);
+        if let Some(constraint) = constraint {
+            constraint.accept(token)?;
+        }
+        self.drawn(token)
+    }
+
+    /// Appends a token that was drawn.
+    fn drawn(&mut self, token: u32) -> Result<Event> {
         if let (Some(speculator), Some(guess)) = (&mut self.speculator, self.core.guess()) {
             speculator.judge(guess == token);
         }

@@ -18,6 +18,9 @@ use std::process;
 /// The real models that tests know, by the names of their files without ending.
 pub(crate) static REAL: &[&str] = &["smollm2-135m", "gemma3-270m"];
 
+/// The token of tiny models that ends an answer.
+const END: u32 = 257;
+
 /// The name of the device under test.
 pub(crate) const DEVICE: &str = "cpu";
 
@@ -64,7 +67,12 @@ pub(crate) fn recipes() -> impl Iterator<Item = (&'static str, Recipe)> {
 pub(crate) fn tiny(name: &str, recipe: &Recipe) -> Model {
     let path = folder().join(format!("tiny-{name}-{}-{}.ink", program(), process::id()));
     let tokenizer = build(&bytes()).expect("bytes are a vocabulary");
-    tiny::write_with(recipe, &path, &[(SectionKind::Tokenizer, &tokenizer)]);
+    let stops = END.to_le_bytes();
+    let sections = [
+        (SectionKind::Tokenizer, &tokenizer[..]),
+        (SectionKind::Stops, &stops),
+    ];
+    tiny::write_with(recipe, &path, &sections);
     let model = Model::open(&path).expect("the recipe is sound");
     fs::remove_file(&path).expect("it was just written");
     model
@@ -141,7 +149,7 @@ fn bytes() -> Vocabulary {
         byte_fallback: false,
         fuse_unknown: false,
         bos: Some(256),
-        eos: Some(257),
+        eos: Some(END),
         unknown: None,
         add_bos: true,
         add_eos: false,

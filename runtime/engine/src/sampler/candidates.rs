@@ -186,11 +186,18 @@ fn sort_first(
 
 /// The lowest id of the highest logit; NaN is passed over.
 pub(super) fn best(logits: &[f32]) -> u32 {
+    /// Of most blocks one look at all numbers together tells that none is higher.
+    const BLOCK: usize = 256;
     let mut best = 0;
     let mut highest = f32::NEG_INFINITY;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit > highest {
-            (best, highest) = (id, logit);
+    for (block, logits) in logits.chunks(BLOCK).enumerate() {
+        if !logits.iter().fold(false, |any, &x| any | (x > highest)) {
+            continue;
+        }
+        for (i, &logit) in logits.iter().enumerate() {
+            if logit > highest {
+                (best, highest) = (block * BLOCK + i, logit);
+            }
         }
     }
     best as u32

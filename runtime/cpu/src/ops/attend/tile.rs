@@ -120,10 +120,7 @@ impl<'a> Tile<'a> {
             Keys::Int8(k, scales) => score_codes::<S, N>(simd, k, scales, q.rounded, &mut p),
             Keys::Int4(..) => unreachable!("keys of four bits are made int8 first"),
         }
-        let mut sums = [[0.0; 2]; N];
-        for (sum, p) in sums.iter_mut().zip(&mut p) {
-            *sum = softmax(p, q.scale, q.cap, visible);
-        }
+        let sums = softmax(&mut p, q.scale, q.cap, visible);
         if let Values::Int8(_, scales) | Values::Codes(_, scales) = self.values {
             for p in &mut p {
                 p.iter_mut().zip(scales).for_each(|(p, s)| *p *= s);
@@ -331,31 +328,49 @@ fn score_codes<S: Simd, const N: usize>(
     }
 }
 
-/// Turns a tile's dots into `exp(score − max)`, +0 out of sight; gives the largest score and the sum.
+/// Turns a tile's dots into `exp(score − max)`, +0 out of sight; gives each head's largest score and sum.
+///
+/// Step by step for all heads: what one waits for does not hold the others up.
 #[inline(always)]
-fn softmax(x: &mut [f32; TILE], scale: f32, cap: Option<f32>, visible: &Range<usize>) -> Sum {
-    // Whole vectors, as many as hold what is visible.
-    let (x, rest) = x.split_at_mut(visible.end.next_multiple_of(LANES));
-    rest.fill(0.0);
-    x.iter_mut().for_each(|x| *x *= scale);
-    if let Some(cap) = cap {
-        x.iter_mut().for_each(|x| *x = cap * math::tanh(*x / cap));
-    }
-    x[..visible.start].fill(f32::NEG_INFINITY);
-    x[visible.end..].fill(f32::NEG_INFINITY);
-    // The largest does not depend on the order, up to the sign of a zero, which `exp` does not see.
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for x in x.as_chunks::<LANES>().0 {
-        for (m, &x) in lanes.iter_mut().zip(x) {
-            *m = if x > *m { x } else { *m };
+fn softmax<const N: usize>(
+    x: &mut PerHead<N>,
+    scale: f32,
+    cap: Option<f32>,
+    visible: &Range<usize>,
+) -> [Sum; N] {
+    // Whole vectors, as many as hold what is visible; what is left out would add +0 to a sum.
+    let used = visible.end.next_multiple_of(LANES);
+    let mut sums = [[f32::NEG_INFINITY, 0.0]; N];
+    for x in &mut *x {
+        let (x, rest) = x.split_at_mut(used);
+        rest.fill(0.0);
+        x.iter_mut().for_each(|x| *x *= scale);
+        if let Some(cap) = cap {
+            x.iter_mut().for_each(|x| *x = cap * math::tanh(*x / cap));
         }
+        x[..visible.start].fill(f32::NEG_INFINITY);
+        x[visible.end..].fill(f32::NEG_INFINITY);
     }
-    let m = math::max(&lanes);
-    x.iter_mut().for_each(|x| *x = math::exp(*x - m));
-    x[..visible.start].fill(0.0);
-    x[visible.end..].fill(0.0);
-    // What is left out would add +0.
-    [m, math::sum(x, |p| p)]
+    for (sum, x) in sums.iter_mut().zip(&*x) {
+        // The largest does not depend on the order, up to the sign of a zero, which `exp` does not see.
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        for x in x[..used].as_chunks::<LANES>().0 {
+            for (m, &x) in lanes.iter_mut().zip(x) {
+                *m = if x > *m { x } else { *m };
+            }
+        }
+        sum[0] = math::max(&lanes);
+    }
+    for (sum, x) in sums.iter().zip(&mut *x) {
+        let m = sum[0];
+        x[..used].iter_mut().for_each(|x| *x = math::exp(*x - m));
+    }
+    for (sum, x) in sums.iter_mut().zip(x) {
+        x[..visible.start].fill(0.0);
+        x[visible.end..used].fill(0.0);
+        sum[1] = math::sum(&x[..used], |p| p);
+    }
+    sums
 }
 
 /// `Σ p·v` over the visible positions, ascending, for each head.
