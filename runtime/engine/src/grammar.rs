@@ -12,7 +12,7 @@ use inkstone_text::{Kind, Options, Tokenizer};
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{TokRxInfo, TokTrie, TokenizerEnv};
 use llguidance::{Matcher, ParserFactory};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
@@ -20,7 +20,7 @@ use crate::model::Model;
 /// What a whole answer must be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Grammar {
-    /// A document that this JSON Schema accepts.
+    /// A document that this JSON Schema accepts, its parts a space or an indented line apart at most.
     JsonSchema(Value),
     /// A text that this grammar derives from `start`; Lark, in [llguidance]'s dialect.
     ///
@@ -102,7 +102,9 @@ impl Grammars {
     /// [`ErrorKind::Invalid`], naming what is wrong with the grammar or what it has that cannot be held to.
     pub fn constraint(&self, grammar: &Grammar) -> Result<Constraint> {
         let grammar = match grammar {
-            Grammar::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
+            Grammar::JsonSchema(schema) => {
+                TopLevelGrammar::from_json_schema(spaced(schema.clone()))
+            }
             Grammar::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
             Grammar::Regex(text) => TopLevelGrammar::from_regex(text),
         };
@@ -174,6 +176,18 @@ impl Constraint {
         }
         self.matcher.consume_token(token).map_err(refused)
     }
+}
+
+/// White space between the parts of a document, where the schema does not say: small models would not come to an end of it.
+const SPACE: &str = r"( |\n[ \t]{0,20})?";
+
+fn spaced(mut schema: Value) -> Value {
+    if let Some(schema) = schema.as_object_mut() {
+        schema
+            .entry("x-guidance")
+            .or_insert_with(|| json!({"whitespace_pattern": SPACE}));
+    }
+    schema
 }
 
 fn refused(error: impl fmt::Display) -> Error {
