@@ -192,8 +192,12 @@ fn spaced(mut schema: Value) -> Value {
 
 fn refused(error: impl fmt::Display) -> Error {
     let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default().to_owned();
-    Error::text(ErrorKind::Invalid, format!("grammar: {line}"))
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or_default();
+    // What announces something is followed by it, at the end of a drawing of where.
+    let last = lines.next_back().filter(|_| first.ends_with(':'));
+    let last = last.map_or(String::new(), |line| format!(" {}", line.trim()));
+    Error::text(ErrorKind::Invalid, format!("grammar: {first}{last}"))
 }
 
 /// What a token stands for: its text, behind a mark where it is a name; nothing where no text has it.
