@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes the name before `::=` a rule's.
-    fn defines(&mut self, marks: &mut Vec<(Mark, usize)>) -> Result<()> {
+    fn defines(&mut self, marks: &mut [(Mark, usize)]) -> Result<()> {
         let line = self.line;
         let sign = [self.next(), self.next(), self.next()];
         match marks.last_mut() {
