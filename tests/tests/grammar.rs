@@ -232,7 +232,7 @@ fn bench(folder: &Path) -> Result<(), Failed> {
             case(&model, &grammars, &serde_json::from_str(line)?, &mut count)?;
         }
     }
-    println!("maskbench: {count:?}");
+    eprintln!("maskbench: {count:?}");
     // The engine of the grammars refuses what it cannot hold to; what it takes, it must hold to.
     if !count.let_through.is_empty()
         || count.refused * 4 > count.schemas
