@@ -13,6 +13,7 @@ pub(crate) fn write<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<fs::File>) -> Result<(), E>,
 ) -> Result<(), E> {
+    inkstone_format::replaceable(path)?;
     let temporary = Temporary(beside(path)?);
     let file = OpenOptions::new()
         .write(true)

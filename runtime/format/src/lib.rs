@@ -43,4 +43,4 @@ pub use wire::{
     TENSOR_ALIGNMENT,
 };
 #[cfg(feature = "std")]
-pub use writer::{Declaration, TensorWriter, WriteError, Writer};
+pub use writer::{Declaration, TensorWriter, WriteError, Writer, replaceable};

@@ -356,8 +356,24 @@ fn align(offset: u64, alignment: u64) -> Result<u64, WriteError> {
         .ok_or(WriteError::TooLong)
 }
 
+/// Whether a new file may take the place of what stands at `path`: nothing, or a file. A device or a folder may not.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] where it may not, and what the system says.
+pub fn replaceable(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "there is something that is no file",
+        )),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// A new file in the folder of `path`, hidden and named after it, this process and a counter.
 fn create_beside(path: &Path) -> Result<(fs::File, PathBuf), WriteError> {
+    replaceable(path)?;
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let Some(name) = path.file_name() else {
         return Err(WriteError::Io(io::ErrorKind::InvalidFilename.into()));

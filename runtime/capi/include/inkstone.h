@@ -1,0 +1,183 @@
+/* Inkstone's C library: a .ink model in, tokens and text out.
+ *
+ * Every function that can fail returns an ink_status. None aborts, exits or throws. Structs begin with their
+ * size, which the caller sets to sizeof: later versions append members, and read what an older caller has.
+ *
+ * A model may be used by any number of threads and sessions; a session by one thread at a time, but for ink_cancel.
+ * A session keeps its model open: ink_close may be called first. Texts are UTF-8, lengths are bytes.
+ *
+ * `error` takes what went wrong, in a line that ends with a zero, cut to `error_size`; it may be NULL. Of a session's
+ * functions ink_error tells it.
+ */
+#ifndef INKSTONE_H
+#define INKSTONE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ink_model ink_model;
+typedef struct ink_session ink_session;
+
+typedef enum ink_status {
+  INK_OK = 0,
+  INK_NOT_FOUND = 1,      /* there is no such file */
+  INK_NOT_A_MODEL = 2,    /* the file is something else; convert it first */
+  INK_DAMAGED = 3,        /* the file is broken; get it again */
+  INK_UNSUPPORTED = 4,    /* the file, the device or the option is nothing that this build can use */
+  INK_MISMATCH = 5,       /* a saved session of another model, numerics or configuration */
+  INK_CONTEXT_FULL = 6,   /* the context has no room left */
+  INK_REWIND_TOO_FAR = 7, /* further back than the configuration keeps */
+  INK_CANCELLED = 8,      /* ink_cancel stopped the step; the session stands as before it */
+  INK_OUT_OF_MEMORY = 9,
+  INK_INVALID = 10,       /* an argument is out of range, NULL, or no UTF-8 */
+  INK_NOT_FINITE = 11,    /* the weights gave a logit that is not a finite number */
+  INK_IO = 12,            /* reading or writing failed */
+  INK_TOO_SMALL = 13,     /* the buffer is too small; the length that is needed was written */
+  INK_INTERNAL = 14       /* a defect of the library; the session must be freed */
+} ink_status;
+
+typedef enum ink_kv { INK_KV_F16 = 0, INK_KV_INT8 = 1, INK_KV_INT4 = 2, INK_KV_F32 = 3 } ink_kv;
+
+typedef struct ink_info {
+  uint32_t struct_size;
+  uint32_t vocabulary;
+  uint32_t context; /* positions that the model was trained for */
+  uint32_t layers;
+  uint32_t width;
+  uint32_t has_template; /* whether ink_chat_render works */
+  uint64_t bytes;        /* of the mapped file */
+  uint8_t id[32];        /* BLAKE3 of what the file holds */
+} ink_info;
+
+/* Zeros are the usual choices. */
+typedef struct ink_config {
+  uint32_t struct_size;
+  uint32_t context; /* positions; 0: what the model was trained for, at most 4096 */
+  uint32_t threads; /* 0: one for each fast core; the caller's is one of them */
+  uint32_t batch;   /* tokens of a prompt that are run at once; 0: 128 */
+  uint32_t rewind;  /* positions that a session can always go back; 0: 64 */
+  int32_t kv;       /* ink_kv */
+  uint32_t plain;   /* 1: no tokens are guessed ahead */
+} ink_config;
+
+typedef struct ink_plan_bytes {
+  uint32_t struct_size;
+  uint32_t context;
+  uint64_t mapped;   /* of the file, shared with other processes */
+  uint64_t reserved; /* that ink_session_new takes */
+  uint64_t kv;       /* of those, keys and values */
+} ink_plan_bytes;
+
+/* Zeros draw the most probable token. */
+typedef struct ink_sampling {
+  uint32_t struct_size;
+  uint32_t top_k; /* 0: off */
+  uint64_t seed;
+  float temperature;        /* 0: the most probable token */
+  float top_p;              /* 0 or 1: off */
+  float min_p;              /* 0: off */
+  float repetition_penalty; /* 0 or 1: off */
+} ink_sampling;
+
+/* How an answer ends. */
+typedef struct ink_answer_options {
+  uint32_t struct_size;
+  uint32_t limit;           /* tokens; 0: as many as the context holds */
+  const char *stop;         /* a text that ends the answer, or NULL */
+  const char *json_schema;  /* the answer is a document that this JSON Schema accepts, or NULL */
+  const char *lark;         /* the answer is a text of this grammar, or NULL */
+} ink_answer_options;
+
+typedef enum ink_event_kind {
+  INK_PROGRESS = 0, /* more of what was fed has been run; call again */
+  INK_TOKEN = 1,    /* a token was drawn */
+  INK_FINISHED = 2, /* the answer is over */
+  INK_SHIFTED = 3   /* the context was full; what was dropped is in `done` */
+} ink_event_kind;
+
+typedef enum ink_finish {
+  INK_NOT_FINISHED = 0,
+  INK_STOP = 1,       /* a stop token was drawn */
+  INK_STOP_TEXT = 2,  /* the text of ink_answer_options.stop was met */
+  INK_LIMIT = 3,      /* as many tokens as were asked for */
+  INK_FULL = 4,       /* the context is full */
+  INK_WAS_CANCELLED = 5,
+  INK_NOTHING_FED = 6
+} ink_finish;
+
+typedef struct ink_event {
+  uint32_t struct_size;
+  int32_t kind;   /* ink_event_kind */
+  uint32_t token; /* of INK_TOKEN */
+  int32_t finish; /* ink_finish, of INK_FINISHED */
+  uint32_t done;  /* of INK_PROGRESS: tokens run */
+  uint32_t total; /* of INK_PROGRESS: tokens in the sequence */
+  const char *text; /* whole characters that are certain now, not ended by a zero; until the session's next call */
+  size_t text_size;
+} ink_event;
+
+typedef struct ink_stats {
+  uint32_t struct_size;
+  uint32_t prompt_tokens;
+  uint32_t tokens;
+  uint32_t guessed;  /* tokens that were run as guesses */
+  uint32_t accepted; /* those of them that were drawn */
+  uint32_t reserved;
+  double seconds_to_first;
+  double seconds_after_first;
+} ink_stats;
+
+typedef struct ink_mark {
+  uint32_t struct_size;
+  uint32_t position;
+} ink_mark;
+
+/* --- the library ------------------------------------------------------------------------------------------------- */
+const char *ink_version(void);
+const char *ink_numerics(void); /* of the definition of every number, as files and saved sessions name it */
+const char *ink_status_name(int32_t status);
+
+/* --- models ------------------------------------------------------------------------------------------------------ */
+int32_t ink_open(const char *path, ink_model **model, char *error, size_t error_size);
+void ink_close(ink_model *model); /* NULL is nothing to close */
+int32_t ink_verify(const ink_model *model, char *error, size_t error_size); /* reads all of the file */
+int32_t ink_model_info(const ink_model *model, ink_info *info);
+int32_t ink_plan(const ink_model *model, const ink_config *config, ink_plan_bytes *plan, char *error, size_t error_size);
+
+/* --- text; `count` and `size` take what is there, or needed where it is INK_TOO_SMALL --------------------------------- */
+int32_t ink_tokenize(const ink_model *model, const char *text, size_t text_size, uint32_t special, uint32_t *tokens,
+                     size_t capacity, size_t *count); /* special: 1 where names of control tokens are those tokens */
+int32_t ink_detokenize(const ink_model *model, const uint32_t *tokens, size_t count, char *text, size_t capacity,
+                       size_t *size);
+int32_t ink_chat_render(const ink_model *model, const char *messages_json, const char *tools_json, char *text,
+                        size_t capacity, size_t *size, char *error, size_t error_size); /* tools_json may be NULL */
+
+/* --- sessions ---------------------------------------------------------------------------------------------------- */
+int32_t ink_session_new(const ink_model *model, const ink_config *config, ink_session **session, char *error,
+                        size_t error_size); /* config may be NULL */
+void ink_session_free(ink_session *session);
+const char *ink_error(const ink_session *session); /* of the last call that failed */
+int32_t ink_set_sampling(ink_session *session, const ink_sampling *sampling);
+int32_t ink_feed(ink_session *session, const uint32_t *tokens, size_t count);
+int32_t ink_prompt(ink_session *session, const uint32_t *tokens, size_t count, uint32_t *kept); /* all of it; keeps what is the same */
+int32_t ink_answer(ink_session *session, const ink_answer_options *options); /* begins an answer; options may be NULL */
+int32_t ink_step(ink_session *session, uint64_t budget_us, ink_event *event); /* until something happened, or as long as said; 0: one chunk */
+void ink_cancel(const ink_session *session); /* from any thread */
+int32_t ink_uncancel(ink_session *session); /* takes back what no step has seen */
+uint32_t ink_position(const ink_session *session);
+int32_t ink_get_stats(const ink_session *session, ink_stats *stats); /* of the answer */
+int32_t ink_get_mark(const ink_session *session, ink_mark *mark);
+int32_t ink_rewind(ink_session *session, const ink_mark *mark);
+int32_t ink_fork(ink_session *session, ink_session **other);
+int32_t ink_save(ink_session *session, const char *path);
+int32_t ink_load(ink_session *session, const char *path);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

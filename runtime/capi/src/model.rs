@@ -1,0 +1,286 @@
+//! Models and their text.
+
+use core::ffi::c_char;
+use std::path::Path;
+
+use inkstone_engine::{Kv, Model, SessionConfig, Speculation};
+
+use crate::border::*;
+use crate::types::*;
+
+/// The header's `ink_model`.
+#[derive(Debug)]
+pub struct InkModel(pub(crate) Model);
+
+/// The names of statuses, in order.
+static NAMES: &[&core::ffi::CStr] = &[
+    c"ok",
+    c"not found",
+    c"not a model",
+    c"damaged",
+    c"unsupported",
+    c"mismatch",
+    c"context full",
+    c"rewind too far",
+    c"cancelled",
+    c"out of memory",
+    c"invalid",
+    c"not finite",
+    c"io",
+    c"too small",
+    c"internal",
+];
+
+/// The header's `enum ink_kv`, in order.
+static KVS: &[Kv] = &[Kv::F16, Kv::Int8, Kv::Int4, Kv::F32];
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn ink_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn ink_numerics() -> *const c_char {
+    c"n1".as_ptr()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn ink_status_name(status: Status) -> *const c_char {
+    let index = usize::try_from(status).unwrap_or(usize::MAX);
+    NAMES.get(index).map_or(c"unknown", |name| name).as_ptr()
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_open(
+    path: *const c_char,
+    model: *mut *mut InkModel,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    let call = || {
+        // SAFETY: the header asks for a text.
+        let path = unsafe { text(path, "path")? };
+        let path = path.ok_or_else(|| Failure::new(INVALID, "path is NULL"))?;
+        let opened = Box::new(InkModel(Model::open(Path::new(path))?));
+        // SAFETY: the header asks for a place.
+        unsafe { put(model, Box::into_raw(opened), "model") }
+    };
+    // SAFETY: the header asks for room.
+    unsafe { told(error, error_size, call) }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_close(model: *mut InkModel) {
+    if !model.is_null() {
+        // SAFETY: `ink_open` gave it, and it is closed once.
+        let model = unsafe { Box::from_raw(model) };
+        let _ = guard(|| {
+            drop(model);
+            Ok(())
+        });
+    }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_verify(
+    model: *const InkModel,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    // SAFETY: the header asks for a model.
+    let call = || Ok(unsafe { given(model, "model")? }.0.verify(&mut |_, _| {})?);
+    // SAFETY: the header asks for room.
+    unsafe { told(error, error_size, call) }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_model_info(model: *const InkModel, info: *mut Info) -> Status {
+    let call = || {
+        // SAFETY: the header asks for a model.
+        let model = &unsafe { given(model, "model")? }.0;
+        let spec = model.spec();
+        let value = Info {
+            vocabulary: spec.vocabulary,
+            context: spec.context,
+            layers: model.layers().len() as u32,
+            width: spec.width,
+            has_template: model.has_template().into(),
+            bytes: model.plan(&SessionConfig::default())?.mapped,
+            id: model.id(),
+            ..Info::default()
+        };
+        // SAFETY: the header asks for a struct.
+        unsafe { write(info, &value, "info") }
+    };
+    // SAFETY: no room is no room.
+    unsafe { told(core::ptr::null_mut(), 0, call) }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_plan(
+    model: *const InkModel,
+    config: *const Config,
+    plan: *mut PlanBytes,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    let call = || {
+        // SAFETY: the header asks for a model.
+        let model = &unsafe { given(model, "model")? }.0;
+        // SAFETY: the header asks for a struct.
+        let found = model.plan(&session_config(&unsafe { read(config, "config")? })?)?;
+        let value = PlanBytes {
+            context: found.config.context,
+            mapped: found.mapped,
+            reserved: found.reserved(),
+            kv: found.memory.kv as u64,
+            ..PlanBytes::default()
+        };
+        // SAFETY: the header asks for a struct.
+        unsafe { write(plan, &value, "plan") }
+    };
+    // SAFETY: the header asks for room.
+    unsafe { told(error, error_size, call) }
+}
+
+/// The engine's configuration.
+pub(crate) fn session_config(config: &Config) -> Outcome<SessionConfig> {
+    let usual = SessionConfig::default();
+    let or = |value: u32, usual: u32| if value == 0 { usual } else { value };
+    let some = |value: u32| (value != 0).then_some(value);
+    let kv = usize::try_from(config.kv).ok().and_then(|kv| KVS.get(kv));
+    Ok(SessionConfig {
+        context: some(config.context),
+        threads: some(config.threads),
+        batch: or(config.batch, usual.batch),
+        rewind: or(config.rewind, usual.rewind),
+        kv: *kv
+            .ok_or_else(|| Failure::new(INVALID, format!("kv is {}, not an ink_kv", config.kv)))?,
+        speculation: if config.plain == 0 {
+            usual.speculation
+        } else {
+            Speculation::Off
+        },
+        ..usual
+    })
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_tokenize(
+    model: *const InkModel,
+    text: *const c_char,
+    text_size: usize,
+    special: u32,
+    tokens: *mut u32,
+    capacity: usize,
+    count: *mut usize,
+) -> Status {
+    let call = || {
+        // SAFETY: the header asks for a model.
+        let model = &unsafe { given(model, "model")? }.0;
+        // SAFETY: the header asks for as many bytes.
+        let bytes = unsafe { slice(text.cast::<u8>(), text_size, "text")? };
+        let text =
+            core::str::from_utf8(bytes).map_err(|_| Failure::new(INVALID, "text is no UTF-8"))?;
+        let found = if special == 0 {
+            model.encode(text)
+        } else {
+            model.encode_chat(text)
+        };
+        // SAFETY: the header asks for room.
+        unsafe { fill(&found, tokens, capacity, count) }
+    };
+    // SAFETY: no room is no room.
+    unsafe { told(core::ptr::null_mut(), 0, call) }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_detokenize(
+    model: *const InkModel,
+    tokens: *const u32,
+    count: usize,
+    text: *mut c_char,
+    capacity: usize,
+    size: *mut usize,
+) -> Status {
+    let call = || {
+        // SAFETY: the header asks for a model.
+        let model = &unsafe { given(model, "model")? }.0;
+        // SAFETY: the header asks for as many tokens.
+        let tokens = unsafe { slice(tokens, count, "tokens")? };
+        let found = model.tokenizer().decode(tokens);
+        // SAFETY: the header asks for room.
+        unsafe { fill(found.as_bytes(), text.cast(), capacity, size) }
+    };
+    // SAFETY: no room is no room.
+    unsafe { told(core::ptr::null_mut(), 0, call) }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_chat_render(
+    model: *const InkModel,
+    messages_json: *const c_char,
+    tools_json: *const c_char,
+    to: *mut c_char,
+    capacity: usize,
+    size: *mut usize,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    let call = || {
+        // SAFETY: the header asks for a model.
+        let model = &unsafe { given(model, "model")? }.0;
+        // SAFETY: the header asks for texts.
+        let [messages, tools] = unsafe {
+            [
+                text(messages_json, "messages_json")?,
+                text(tools_json, "tools_json")?,
+            ]
+        };
+        let json = |text: &str, name: &str| {
+            serde_json::from_str(text).map_err(|e| Failure::new(INVALID, format!("{name}: {e}")))
+        };
+        let messages = json(messages.unwrap_or("null"), "messages_json")?;
+        let tools = tools.map(|tools| json(tools, "tools_json")).transpose()?;
+        let found = model.render_chat(&messages, tools.as_ref(), true)?;
+        // SAFETY: the header asks for room.
+        unsafe { fill(found.as_bytes(), to.cast(), capacity, size) }
+    };
+    // SAFETY: the header asks for room.
+    unsafe { told(error, error_size, call) }
+}

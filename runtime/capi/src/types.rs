@@ -1,0 +1,70 @@
+//! The header's structs and numbers.
+#![allow(missing_docs, reason = "the header says it")]
+
+use core::ffi::c_char;
+
+/// One row of the header's `enum ink_status`.
+pub type Status = i32;
+
+pub const OK: Status = 0;
+pub const NOT_FOUND: Status = 1;
+pub const NOT_A_MODEL: Status = 2;
+pub const DAMAGED: Status = 3;
+pub const UNSUPPORTED: Status = 4;
+pub const MISMATCH: Status = 5;
+pub const CONTEXT_FULL: Status = 6;
+pub const REWIND_TOO_FAR: Status = 7;
+pub const CANCELLED: Status = 8;
+pub const OUT_OF_MEMORY: Status = 9;
+pub const INVALID: Status = 10;
+pub const NOT_FINITE: Status = 11;
+pub const IO: Status = 12;
+pub const TOO_SMALL: Status = 13;
+pub const INTERNAL: Status = 14;
+
+/// A struct of the header: it begins with its size, and zeros are the usual choices.
+///
+/// # Safety
+/// The type is `repr(C)`, begins with the `u32` of its size, and any bytes are a value of it.
+pub unsafe trait Sized32: Copy + Default {}
+
+macro_rules! structs {
+    ($($name:ident { $($field:ident: $type:ty),* $(,)? })*) => {$(
+        #[repr(C)]
+        #[derive(Debug, Clone, Copy, Default)]
+        pub struct $name {
+            pub struct_size: u32,
+            $(pub $field: $type,)*
+        }
+        // SAFETY: as the trait wants, by this very definition: members are numbers and pointers.
+        unsafe impl Sized32 for $name {}
+    )*};
+}
+
+structs! {
+    Info { vocabulary: u32, context: u32, layers: u32, width: u32, has_template: u32, bytes: u64, id: [u8; 32] }
+    Config { context: u32, threads: u32, batch: u32, rewind: u32, kv: i32, plain: u32 }
+    PlanBytes { context: u32, mapped: u64, reserved: u64, kv: u64 }
+    Sampling { top_k: u32, seed: u64, temperature: f32, top_p: f32, min_p: f32, repetition_penalty: f32 }
+    AnswerOptions { limit: u32, stop: Text, json_schema: Text, lark: Text }
+    Event { kind: i32, token: u32, finish: i32, done: u32, total: u32, text: Text, text_size: usize }
+    Stats { prompt_tokens: u32, tokens: u32, guessed: u32, accepted: u32, reserved: u32, seconds_to_first: f64,
+        seconds_after_first: f64 }
+    Mark { position: u32 }
+}
+
+/// A `const char *`; NULL where there is none.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy)]
+pub struct Text(pub *const c_char);
+
+impl Default for Text {
+    fn default() -> Text {
+        Text(core::ptr::null())
+    }
+}
+
+pub const PROGRESS: i32 = 0;
+pub const TOKEN: i32 = 1;
+pub const FINISHED: i32 = 2;
+pub const SHIFTED: i32 = 3;

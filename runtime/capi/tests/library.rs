@@ -1,0 +1,531 @@
+//! The C library from outside: its header, its symbols, and what it makes of hostile callers and files.
+#![allow(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    reason = "these are C callers, who write no sentences"
+)]
+
+use core::ffi::{CStr, c_char};
+use core::ptr::{null, null_mut};
+use std::ffi::CString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use inkstone_c::types::*;
+use inkstone_c::*;
+use inkstone_engine::format::SectionKind;
+use inkstone_engine::text::{
+    Algorithm, Kind, PRETOKENIZERS, SpacePrefix, Token, Vocabulary, build,
+};
+use inkstone_tests::tiny::{self, Recipe};
+use tempfile::TempDir;
+
+const HEADER: &str = include_str!("../include/inkstone.h");
+const SYMBOLS: &str = include_str!("../symbols.txt");
+
+/// A model whose tokens are bytes, and where it lies.
+fn sample() -> &'static (TempDir, PathBuf) {
+    static SAMPLE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    SAMPLE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.ink");
+        let byte = |byte: u8| Token::new(vec![byte], 0.0, Kind::Normal);
+        let mut tokens: Vec<Token> = (0..=255).map(byte).collect();
+        tokens.extend(["<s>", "</s>"].map(|mark| Token::new(mark.into(), 0.0, Kind::Control)));
+        let vocabulary = Vocabulary {
+            algorithm: Algorithm::Bytes(Vec::new()),
+            tokens,
+            pretokenizer: &PRETOKENIZERS[0],
+            nfc: false,
+            fold_spaces: false,
+            collapse_spaces: false,
+            space_prefix: SpacePrefix::Never,
+            ignore_merges: false,
+            byte_fallback: false,
+            fuse_unknown: false,
+            bos: Some(256),
+            eos: Some(257),
+            unknown: None,
+            add_bos: true,
+            add_eos: false,
+        };
+        let tokenizer = build(&vocabulary).unwrap();
+        let stops = 257_u32.to_le_bytes();
+        let sections = [
+            (SectionKind::Tokenizer, &tokenizer[..]),
+            (SectionKind::Stops, &stops),
+        ];
+        let recipe = Recipe {
+            vocabulary: 258,
+            ..Recipe::default()
+        };
+        tiny::write_with(&recipe, &path, &sections);
+        (folder, path)
+    })
+}
+
+fn c(text: impl Into<Vec<u8>>) -> CString {
+    CString::new(text).unwrap()
+}
+
+fn path_of(path: &Path) -> CString {
+    c(path.to_str().unwrap())
+}
+
+/// Opens; the status and the line where it fails.
+fn open(path: &Path) -> Result<*mut InkModel, (Status, String)> {
+    let (mut model, mut error) = (null_mut(), [0_u8; 200]);
+    let path = path_of(path);
+    let status = unsafe {
+        ink_open(
+            path.as_ptr(),
+            &raw mut model,
+            error.as_mut_ptr().cast(),
+            200,
+        )
+    };
+    if status == OK {
+        return Ok(model);
+    }
+    let line = CStr::from_bytes_until_nul(&error).unwrap();
+    Err((status, line.to_str().unwrap().to_owned()))
+}
+
+fn sized<T: Sized32>(set: impl FnOnce(&mut T)) -> T {
+    let mut value = T::default();
+    set(&mut value);
+    // Every struct begins with its size.
+    unsafe { (&raw mut value).cast::<u32>().write(size_of::<T>() as u32) };
+    value
+}
+
+fn session(model: *const InkModel) -> *mut InkSession {
+    let config = sized(|config: &mut Config| {
+        config.context = 200;
+        config.batch = 8;
+        config.threads = 2;
+    });
+    let mut session = null_mut();
+    let status = unsafe { ink_session_new(model, &config, &raw mut session, null_mut(), 0) };
+    assert_eq!(status, OK);
+    session
+}
+
+fn error_of(session: *const InkSession) -> String {
+    let text = unsafe { CStr::from_ptr(ink_error(session)) };
+    text.to_str().unwrap().to_owned()
+}
+
+/// Draws to the end: tokens, text, how it ended.
+fn drawn(session: *mut InkSession) -> (Vec<u32>, Vec<u8>, i32) {
+    let (mut tokens, mut text) = (Vec::new(), Vec::new());
+    loop {
+        let mut event = sized(|_: &mut Event| ());
+        assert_eq!(
+            unsafe { ink_step(session, 0, &raw mut event) },
+            OK,
+            "{}",
+            error_of(session)
+        );
+        let piece =
+            unsafe { core::slice::from_raw_parts(event.text.0.cast::<u8>(), event.text_size) };
+        text.extend_from_slice(piece);
+        match event.kind {
+            TOKEN => tokens.push(event.token),
+            FINISHED => return (tokens, text, event.finish),
+            _ => {}
+        }
+    }
+}
+
+fn asked(session: *mut InkSession, limit: u32) {
+    let options = sized(|options: &mut AnswerOptions| options.limit = limit);
+    let tokens: Vec<u32> = (60..90).collect();
+    unsafe {
+        assert_eq!(ink_feed(session, tokens.as_ptr(), tokens.len()), OK);
+        assert_eq!(ink_answer(session, &options), OK);
+    }
+}
+
+#[test]
+fn answers_are_drawn_forked_saved_and_gone_back_in() {
+    let model = open(&sample().1).unwrap();
+    let first = session(model);
+    asked(first, 20);
+    let mut mark = sized(|_: &mut Mark| ());
+    unsafe {
+        assert_eq!(ink_get_mark(first, &raw mut mark), OK);
+        let (tokens, text, finish) = drawn(first);
+        assert!(finish == 3 && tokens.len() == 20 || finish == 1, "{finish}");
+        assert!(core::str::from_utf8(&text).is_ok());
+        let mut stats = sized(|_: &mut Stats| ());
+        assert_eq!(ink_get_stats(first, &raw mut stats), OK);
+        assert_eq!(stats.prompt_tokens, 30);
+
+        // The same again from the mark, from a fork and from a file.
+        assert_eq!(ink_rewind(first, &mark), OK);
+        let mut fork = null_mut();
+        assert_eq!(ink_fork(first, &raw mut fork), OK);
+        let file = path_of(&sample().0.path().join("state"));
+        assert_eq!(ink_save(first, file.as_ptr()), OK, "{}", error_of(first));
+        let loaded = session(model);
+        assert_eq!(ink_load(loaded, file.as_ptr()), OK, "{}", error_of(loaded));
+        ink_close(model);
+        for again in [first, fork, loaded] {
+            let options = sized(|options: &mut AnswerOptions| options.limit = 20);
+            assert_eq!(ink_answer(again, &options), OK);
+            assert_eq!(drawn(again).0, tokens);
+            ink_session_free(again);
+        }
+    }
+}
+
+#[test]
+fn an_answer_holds_to_its_grammar() {
+    let model = open(&sample().1).unwrap();
+    let session = session(model);
+    asked(session, 20);
+    let (lark, schema) = (c("start: \"yes\" | \"no\""), c("{\"enum\": [17]}"));
+    for (lark, schema, wanted) in [
+        (lark.as_ptr(), null(), vec!["yes", "no"]),
+        (null(), schema.as_ptr(), vec!["17"]),
+    ] {
+        let options = sized(|options: &mut AnswerOptions| {
+            options.lark = Text(lark);
+            options.json_schema = Text(schema);
+        });
+        assert_eq!(
+            unsafe { ink_answer(session, &options) },
+            OK,
+            "{}",
+            error_of(session)
+        );
+        let text = String::from_utf8(drawn(session).1).unwrap();
+        assert!(wanted.contains(&text.as_str()), "{text}");
+        let position = sized(|mark: &mut Mark| mark.position = 30);
+        assert_eq!(unsafe { ink_rewind(session, &position) }, OK);
+    }
+    let options =
+        sized(|options: &mut AnswerOptions| options.lark = Text(c"begin: \"a\"".as_ptr()));
+    assert_eq!(unsafe { ink_answer(session, &options) }, INVALID);
+    assert!(error_of(session).contains("start"), "{}", error_of(session));
+    unsafe {
+        ink_session_free(session);
+        ink_close(model);
+    }
+}
+
+#[test]
+fn text_becomes_tokens_and_text_again_in_buffers_as_long_as_needed() {
+    let model = open(&sample().1).unwrap();
+    let (mut count, mut tokens) = (0, [0_u32; 8]);
+    let text = "tea";
+    let tokenize = |to: *mut u32, room: usize, count: &mut usize| unsafe {
+        ink_tokenize(model, text.as_ptr().cast(), text.len(), 0, to, room, count)
+    };
+    assert_eq!(tokenize(null_mut(), 0, &mut count), TOO_SMALL);
+    assert_eq!(count, 4);
+    assert_eq!(tokenize(tokens.as_mut_ptr(), 8, &mut count), OK);
+    let (mut size, mut back) = (0, [0_u8; 8]);
+    let status = unsafe {
+        ink_detokenize(
+            model,
+            tokens.as_ptr(),
+            count,
+            back.as_mut_ptr().cast(),
+            8,
+            &raw mut size,
+        )
+    };
+    assert_eq!((status, &back[..size]), (OK, text.as_bytes()));
+    let status =
+        unsafe { ink_tokenize(model, c"\xff".as_ptr(), 1, 0, null_mut(), 0, &raw mut count) };
+    assert_eq!(status, INVALID);
+    unsafe { ink_close(model) };
+}
+
+#[test]
+fn broken_files_and_callers_get_a_status_and_a_line() {
+    let (folder, path) = sample();
+    assert_eq!(open(Path::new("/nowhere/at.all")).unwrap_err().0, NOT_FOUND);
+    let whole = fs::read(path).unwrap();
+    let broken = folder.path().join("broken.ink");
+    let mut opened = 0;
+    for cut in (0..whole.len()).step_by(whole.len() / 97) {
+        fs::write(&broken, &whole[..cut]).unwrap();
+        let (status, line) = open(&broken).unwrap_err();
+        assert!(
+            status != OK && !line.is_empty() && !line.contains('\n'),
+            "{cut}: {status} {line}"
+        );
+    }
+    for at in (0..4096).step_by(13) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&broken, &bytes).unwrap();
+        // What the header does not cover, `ink_verify` finds; either way nothing breaks.
+        match open(&broken) {
+            Err((status, line)) => assert!(status != OK && status != INTERNAL, "{at}: {line}"),
+            Ok(model) => {
+                opened += 1;
+                let mut session = null_mut();
+                unsafe {
+                    if ink_session_new(model, null(), &raw mut session, null_mut(), 0) == OK {
+                        ink_session_free(session);
+                    }
+                    ink_close(model);
+                }
+            }
+        }
+    }
+    assert!(opened < 4096 / 13, "no flipped bit was found");
+    unsafe {
+        assert_eq!(ink_open(null(), null_mut(), null_mut(), 0), INVALID);
+        assert_eq!(ink_feed(null_mut(), null(), 1), INVALID);
+        assert_eq!(ink_step(null_mut(), 0, null_mut()), INVALID);
+        ink_cancel(null());
+        ink_close(null_mut());
+        ink_session_free(null_mut());
+    }
+    let model = open(path).unwrap();
+    let session = session(model);
+    unsafe {
+        assert_eq!(ink_feed(session, null(), 3), INVALID);
+        assert_eq!(error_of(session), "tokens is NULL");
+        assert_eq!(ink_feed(session, [9_999].as_ptr(), 1), INVALID);
+        assert_eq!(ink_step(session, 0, null_mut()), INVALID);
+        assert_eq!(ink_rewind(session, null()), INVALID);
+        let mut unset = Event::default();
+        assert_eq!(ink_step(session, 0, &raw mut unset), INVALID);
+        assert!(error_of(session).contains("struct_size"));
+        assert_eq!(
+            ink_load(session, path_of(path).as_ptr()),
+            DAMAGED,
+            "{}",
+            error_of(session)
+        );
+        for place in [c"/nowhere/state", c"/dev/full", c"/"] {
+            let status = ink_save(session, place.as_ptr());
+            assert!(
+                [IO, NOT_FOUND, INVALID].contains(&status),
+                "{}",
+                error_of(session)
+            );
+        }
+        ink_session_free(session);
+        ink_close(model);
+    }
+}
+
+#[test]
+fn a_thousand_sessions_come_and_go() {
+    for _ in 0..1000 {
+        let model = open(&sample().1).unwrap();
+        let session = session(model);
+        unsafe {
+            ink_close(model);
+            ink_session_free(session);
+        }
+    }
+}
+
+#[test]
+fn another_thread_cancels_and_the_answer_goes_on() {
+    struct Shared(*mut InkSession);
+    unsafe impl Sync for Shared {}
+    let model = open(&sample().1).unwrap();
+    let shared = &Shared(session(model));
+    asked(shared.0, 100);
+    let done = &std::sync::atomic::AtomicBool::new(false);
+    let (tokens, cancelled) = thread::scope(|scope| {
+        scope.spawn(move || {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                unsafe { ink_cancel(shared.0) };
+                thread::sleep(Duration::from_micros(300));
+            }
+        });
+        let (mut tokens, mut cancelled) = (0, 0);
+        while tokens < 60 && cancelled < 10_000 {
+            let mut event = sized(|_: &mut Event| ());
+            assert_eq!(unsafe { ink_step(shared.0, 0, &raw mut event) }, OK);
+            match event.kind {
+                TOKEN => tokens += 1,
+                FINISHED if event.finish == 5 => {
+                    cancelled += 1;
+                    let options = sized(|options: &mut AnswerOptions| options.limit = 100);
+                    assert_eq!(unsafe { ink_answer(shared.0, &options) }, OK);
+                }
+                FINISHED => break,
+                _ => {}
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        (tokens, cancelled)
+    });
+    assert!(cancelled > 0, "nothing was cancelled in {tokens} tokens");
+    unsafe {
+        ink_session_free(shared.0);
+        ink_close(model);
+    }
+}
+
+/// Names of functions that the header declares.
+fn declared() -> Vec<&'static str> {
+    let lines = HEADER
+        .lines()
+        .filter(|line| !line.starts_with([' ', '/', '*', '#']));
+    let mut names: Vec<_> = lines
+        .filter_map(|line| {
+            let (before, _) = line.split_once('(')?;
+            let name = before.rsplit([' ', '*']).next()?;
+            name.starts_with("ink_").then_some(name)
+        })
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn header_list_and_library_have_the_same_functions() {
+    let listed: Vec<&str> = SYMBOLS.lines().collect();
+    assert_eq!(
+        declared(),
+        listed,
+        "functions are only ever added, here and there"
+    );
+    let Ok(nm) = Command::new("nm")
+        .args(["-D", "--defined-only"])
+        .arg(library())
+        .output()
+    else {
+        return;
+    };
+    let text = String::from_utf8(nm.stdout).unwrap();
+    let exported = text.lines().filter_map(|line| line.rsplit(' ').next());
+    let mut exported: Vec<&str> = exported.filter(|name| name.starts_with("ink_")).collect();
+    exported.sort_unstable();
+    assert_eq!(exported, listed);
+}
+
+/// Where cargo puts the shared library for tests.
+fn library() -> PathBuf {
+    let folder = std::env::current_exe()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .to_path_buf();
+    let name = format!(
+        "{}inkstone_c{}",
+        std::env::consts::DLL_PREFIX,
+        std::env::consts::DLL_SUFFIX
+    );
+    folder.join(name)
+}
+
+fn cc(source: &Path, to: &Path, more: &[&str]) {
+    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
+    let output = Command::new("cc")
+        .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-I"])
+        .arg(include)
+        .arg(source)
+        .arg("-o")
+        .arg(to)
+        .args(more)
+        .output()
+        .expect("a C compiler is what Rust links with");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Sizes of structs as C has them and as Rust has them.
+#[test]
+fn c_and_rust_see_the_same_structs() {
+    let sizes = [
+        ("ink_info", size_of::<Info>()),
+        ("ink_config", size_of::<Config>()),
+        ("ink_plan_bytes", size_of::<PlanBytes>()),
+        ("ink_sampling", size_of::<Sampling>()),
+        ("ink_answer_options", size_of::<AnswerOptions>()),
+        ("ink_event", size_of::<Event>()),
+        ("ink_stats", size_of::<Stats>()),
+        ("ink_mark", size_of::<Mark>()),
+    ];
+    let numbers = [
+        ("INK_TOO_SMALL", TOO_SMALL),
+        ("INK_INTERNAL", INTERNAL),
+        ("INK_IO", IO),
+        ("INK_CANCELLED", CANCELLED),
+        ("INK_INVALID", INVALID),
+        ("INK_FINISHED", FINISHED),
+        ("INK_SHIFTED", SHIFTED),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let (source, program) = (folder.path().join("sizes.c"), folder.path().join("sizes"));
+    let mut text = "#include <inkstone.h>\n#include <stdio.h>\nint main(void) {\n".to_owned();
+    for (name, _) in sizes {
+        text += &format!("printf(\"{name} %u\\n\", (unsigned)sizeof({name}));\n");
+    }
+    for (name, _) in numbers {
+        text += &format!("printf(\"{name} %d\\n\", (int){name});\n");
+    }
+    text += "return 0;\n}\n";
+    fs::write(&source, text).unwrap();
+    cc(&source, &program, &[]);
+    let output = Command::new(&program).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let sizes = sizes.iter().map(|(name, size)| format!("{name} {size}\n"));
+    let numbers = numbers
+        .iter()
+        .map(|(name, number)| format!("{name} {number}\n"));
+    assert_eq!(said, sizes.chain(numbers).collect::<String>());
+}
+
+#[test]
+fn the_example_in_c_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("answer");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/c");
+    let library = library();
+    let place = library.parent().unwrap().to_str().unwrap();
+    cc(
+        &examples.join("answer.c"),
+        &program,
+        &["-L", place, "-linkstone_c"],
+    );
+    let run = |model: &Path| {
+        let mut command = Command::new(&program);
+        command
+            .arg(model)
+            .arg("say \"hi\"")
+            .env("LD_LIBRARY_PATH", place);
+        command.env("DYLD_LIBRARY_PATH", place).output().unwrap()
+    };
+    let output = run(&sample().1);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains(" tokens, first after"),
+        "{said}"
+    );
+    let output = run(Path::new("nowhere.ink"));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "nowhere.ink: there is no such file\n"
+    );
+}
+
+#[test]
+fn names_are_texts() {
+    let text = |pointer: *const c_char| unsafe { CStr::from_ptr(pointer) }.to_str().unwrap();
+    assert_eq!(text(ink_version()), env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(ink_numerics()), "n1");
+    assert_eq!(text(ink_status_name(CANCELLED)), "cancelled");
+    assert_eq!(text(ink_status_name(-1)), "unknown");
+}
