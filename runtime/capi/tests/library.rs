@@ -2,18 +2,20 @@
 #![allow(
     unsafe_code,
     clippy::undocumented_unsafe_blocks,
-    reason = "these are C callers, who write no sentences"
+    clippy::unwrap_used,
+    reason = "these are C callers, who write no sentences; a test may panic"
 )]
 
 use core::ffi::{CStr, c_char};
 use core::ptr::{null, null_mut};
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
-use std::time::Duration;
 
 use inkstone_c::types::*;
 use inkstone_c::*;
@@ -340,10 +342,10 @@ fn another_thread_cancels_and_the_answer_goes_on() {
     let model = open(&sample().1).unwrap();
     let shared = &Shared(session(model));
     asked(shared.0, 100);
-    let done = &std::sync::atomic::AtomicBool::new(false);
+    let done = &AtomicBool::new(false);
     let (tokens, cancelled) = thread::scope(|scope| {
         scope.spawn(move || {
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            while !done.load(Ordering::Relaxed) {
                 unsafe { ink_cancel(shared.0) };
                 thread::sleep(Duration::from_micros(300));
             }
@@ -363,7 +365,7 @@ fn another_thread_cancels_and_the_answer_goes_on() {
                 _ => {}
             }
         }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        done.store(true, Ordering::Relaxed);
         (tokens, cancelled)
     });
     assert!(cancelled > 0, "nothing was cancelled in {tokens} tokens");
