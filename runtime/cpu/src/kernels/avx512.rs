@@ -11,6 +11,9 @@ use super::at::{At, both};
 use super::{Job, Kernel, Products};
 use crate::isa::Isa;
 
+/// Bytes ahead that weights are asked for, where one row of activations leaves nothing else to wait for.
+const AHEAD: usize = 4096;
+
 /// How tiles of some codes are unpacked.
 pub(super) trait Unpack {
     const CODES: &'static Codes;
@@ -107,6 +110,15 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
     let mut acc = [[_mm512_setzero_ps(); P]; T];
     let mut at = At::<P, T>::new(job, first);
     for _ in 0..job.tiles {
+        if T == 1 {
+            for tile in at.tiles {
+                for line in (0..const { C::CODES.tile_bytes(PANEL) }).step_by(64) {
+                    let ahead = tile.wrapping_add(AHEAD + line);
+                    // SAFETY: a hint, which reads nothing.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
+                }
+            }
+        }
         // SAFETY: the job has as many tiles.
         let [low_sums, high_sums] = unsafe { at.sums() };
         if HALVES {
