@@ -114,8 +114,11 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
             for tile in at.tiles {
                 for line in (0..const { C::CODES.tile_bytes(PANEL) }).step_by(64) {
                     let ahead = tile.wrapping_add(AHEAD + line);
+                    #[allow(unused_unsafe, reason = "later compilers have it safe")]
                     // SAFETY: a hint, which reads nothing.
-                    unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
+                    unsafe {
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast())
+                    };
                 }
             }
         }
