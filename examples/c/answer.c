@@ -6,10 +6,14 @@
 
 /* The prompt as the only message of a conversation. */
 static char *message(const char *prompt) {
-  char *messages = malloc(2 * strlen(prompt) + 64), *to = messages;
+  char *messages = malloc(6 * strlen(prompt) + 64), *to = messages;
   if (messages == NULL) exit(1);
   to += sprintf(to, "[{\"role\": \"user\", \"content\": \"");
   for (; *prompt; prompt++) {
+    if ((unsigned char)*prompt < ' ') {
+      to += sprintf(to, "\\u%04x", (unsigned)*prompt);
+      continue;
+    }
     if (*prompt == '"' || *prompt == '\\') *to++ = '\\';
     *to++ = *prompt;
   }
@@ -35,7 +39,7 @@ static uint32_t *tokens_of(const ink_model *model, const char *prompt, size_t *c
     if (text == NULL || ink_chat_render(model, messages, NULL, text, size, &size, NULL, 0) != INK_OK) exit(1);
   }
   free(messages);
-  ink_tokenize(model, text ? text : prompt, size, info.has_template, NULL, 0, count);
+  if (ink_tokenize(model, text ? text : prompt, size, info.has_template, NULL, 0, count) != INK_TOO_SMALL) exit(1);
   tokens = malloc(*count * sizeof *tokens);
   if (tokens == NULL) exit(1);
   if (ink_tokenize(model, text ? text : prompt, size, info.has_template, tokens, *count, count) != INK_OK) exit(1);

@@ -1,6 +1,7 @@
 /* Inkstone's C library: a .ink model in, tokens and text out.
  *
- * Every function that can fail returns an ink_status. None aborts, exits or throws. Structs begin with their
+ * Every function that can fail returns an ink_status. None exits or throws, and none aborts but where the
+ * system has no memory left. What makes an object puts NULL in its place where it fails. Structs begin with their
  * size, which the caller sets to sizeof: later versions append members, and read what an older caller has.
  *
  * A model may be used by any number of threads and sessions; a session by one thread at a time, but for ink_cancel.
@@ -29,9 +30,9 @@ typedef enum ink_status {
   INK_DAMAGED = 3,        /* the file is broken; get it again */
   INK_UNSUPPORTED = 4,    /* the file, the device or the option is nothing that this build can use */
   INK_MISMATCH = 5,       /* a saved session of another model, numerics or configuration */
-  INK_CONTEXT_FULL = 6,   /* the context has no room left */
+  INK_CONTEXT_FULL = 6,   /* what is fed has no room left; ink_step tells INK_FULL */
   INK_REWIND_TOO_FAR = 7, /* further back than the configuration keeps */
-  INK_CANCELLED = 8,      /* ink_cancel stopped the step; the session stands as before it */
+  INK_CANCELLED = 8,      /* reserved: ink_step tells INK_WAS_CANCELLED, the session then stands as before it */
   INK_OUT_OF_MEMORY = 9,
   INK_INVALID = 10,       /* an argument is out of range, NULL, or no UTF-8 */
   INK_NOT_FINITE = 11,    /* the weights gave a logit that is not a finite number */
@@ -164,8 +165,8 @@ const char *ink_error(const ink_session *session); /* of the last call that fail
 int32_t ink_set_sampling(ink_session *session, const ink_sampling *sampling);
 int32_t ink_feed(ink_session *session, const uint32_t *tokens, size_t count);
 int32_t ink_prompt(ink_session *session, const uint32_t *tokens, size_t count, uint32_t *kept); /* all of it; keeps what is the same */
-int32_t ink_answer(ink_session *session, const ink_answer_options *options); /* begins an answer; options may be NULL */
-int32_t ink_step(ink_session *session, uint64_t budget_us, ink_event *event); /* until something happened, or as long as said; 0: one chunk */
+int32_t ink_answer(ink_session *session, const ink_answer_options *options); /* begins an answer; options may be NULL; without it, what is fed is answered with the usual ones */
+int32_t ink_step(ink_session *session, uint64_t budget_us, ink_event *event); /* until something happened, or as long as said and to the end of the chunk of `batch` tokens; 0: one chunk */
 void ink_cancel(const ink_session *session); /* from any thread */
 int32_t ink_uncancel(ink_session *session); /* takes back what no step has seen */
 uint32_t ink_position(const ink_session *session);

@@ -96,6 +96,22 @@ pub(crate) unsafe fn put<T>(to: *mut T, value: T, name: &str) -> Outcome {
     Ok(())
 }
 
+/// Puts a new object where the caller wants it, NULL where making it fails; nothing is made where there is no place.
+///
+/// # Safety
+/// `to` is NULL or has room for a pointer.
+pub(crate) unsafe fn put_new<T>(
+    to: *mut *mut T,
+    name: &str,
+    make: impl FnOnce() -> Outcome<*mut T>,
+) -> Outcome {
+    // SAFETY: the caller's promise.
+    unsafe { put(to, core::ptr::null_mut(), name)? };
+    let new = make()?;
+    // SAFETY: the caller's promise.
+    unsafe { put(to, new, name) }
+}
+
 /// A slice that may be empty at NULL.
 ///
 /// # Safety

@@ -68,9 +68,13 @@ pub unsafe extern "C" fn ink_open(
         // SAFETY: the header asks for a text.
         let path = unsafe { text(path, "path")? };
         let path = path.ok_or_else(|| Failure::new(INVALID, "path is NULL"))?;
-        let opened = Box::new(InkModel(Model::open(Path::new(path))?));
+        let open = || {
+            Ok(Box::into_raw(Box::new(InkModel(Model::open(Path::new(
+                path,
+            ))?))))
+        };
         // SAFETY: the header asks for a place.
-        unsafe { put(model, Box::into_raw(opened), "model") }
+        unsafe { put_new(model, "model", open) }
     };
     // SAFETY: the header asks for room.
     unsafe { told(error, error_size, call) }

@@ -20,16 +20,21 @@ pub struct InkSession {
     /// What another thread may use while one is within a call.
     canceller: Canceller,
     inner: UnsafeCell<Inner>,
+    /// Behind what borrows from it, which is dropped first; never written.
+    model: Model,
 }
 
 struct Inner {
-    /// Borrows from `model`, which lies behind it and is dropped after it.
+    /// Borrows from the model of the [`InkSession`].
     answer: Option<Answer>,
+    /// Whether its end was told: what is fed then asks for another.
+    finished: bool,
     session: Session,
     /// Text of the last event.
     text: Vec<u8>,
     error: CString,
-    model: Model,
+    /// The model of the [`InkSession`].
+    model: *const Model,
 }
 
 /// Text of the model's tokens, as it comes.
@@ -38,15 +43,22 @@ struct Answer(Generation<'static>);
 impl Inner {
     /// Begins an answer.
     fn begin(&mut self, options: &Options, grammar: Option<&Grammar>) -> Outcome {
-        let model: *const Model = &self.model;
-        // SAFETY: the model lies in the session's box and is dropped after the answer, which alone keeps the reference.
-        let model = unsafe { &*model };
+        // SAFETY: it lies in the session's box, is never written, and is dropped after the answer, which alone keeps the
+        // reference.
+        let model = unsafe { &*self.model };
         let mut answer = Generation::new(model, options)?;
         if let Some(grammar) = grammar {
             answer = answer.within(Grammars::of(model)?.constraint(grammar)?);
         }
-        self.answer = Some(Answer(answer));
+        (self.answer, self.finished) = (Some(Answer(answer)), false);
         Ok(())
+    }
+
+    /// What is fed behind an answer that is over asks for another.
+    fn asked(&mut self) {
+        if self.finished {
+            (self.answer, self.finished) = (None, false);
+        }
     }
 
     fn step(&mut self, budget: Duration) -> Outcome<Event> {
@@ -60,6 +72,7 @@ impl Inner {
         let begun = Instant::now();
         loop {
             let piece = answer.next(&mut self.session, &mut self.text)?;
+            self.finished = matches!(piece, Piece::Finished(_));
             if !matches!(piece, Piece::Prompt { .. }) || begun.elapsed() >= budget {
                 return Ok(event(piece, &self.text));
             }
@@ -140,9 +153,9 @@ pub unsafe extern "C" fn ink_session_new(
         let model = &unsafe { given(model, "model")? }.0;
         // SAFETY: the header asks for a struct.
         let config = session_config(&unsafe { read(config, "config")? })?;
-        let new = boxed(model.clone(), model.session(&config)?);
+        let make = || Ok(boxed(model.clone(), model.session(&config)?));
         // SAFETY: the header asks for a place.
-        unsafe { put(session, new, "session") }
+        unsafe { put_new(session, "session", make) }
     };
     // SAFETY: the header asks for room.
     unsafe { told(error, error_size, call) }
@@ -151,15 +164,20 @@ pub unsafe extern "C" fn ink_session_new(
 fn boxed(model: Model, session: Session) -> *mut InkSession {
     let inner = Inner {
         answer: None,
+        finished: false,
         text: Vec::new(),
         error: CString::default(),
-        model,
+        model: core::ptr::null(),
         session,
     };
-    Box::into_raw(Box::new(InkSession {
+    let new = Box::into_raw(Box::new(InkSession {
         canceller: inner.session.canceller(),
         inner: UnsafeCell::new(inner),
-    }))
+        model,
+    }));
+    // SAFETY: nobody else knows of the new session, and it does not move until it is freed.
+    unsafe { (*(*new).inner.get()).model = &raw const (*new).model };
+    new
 }
 
 /// See the header.
@@ -233,7 +251,9 @@ pub unsafe extern "C" fn ink_feed(
     let call = |inner: &mut Inner| {
         // SAFETY: the header asks for as many tokens.
         let tokens = unsafe { slice(tokens, count, "tokens")? };
-        Ok(inner.session.feed(tokens)?)
+        inner.session.feed(tokens)?;
+        inner.asked();
+        Ok(())
     };
     // SAFETY: the header asks for a session.
     unsafe { on(session, call) }
@@ -255,6 +275,7 @@ pub unsafe extern "C" fn ink_prompt(
         let same = inner
             .session
             .prompt(unsafe { slice(tokens, count, "tokens")? })?;
+        inner.asked();
         if kept.is_null() {
             return Ok(());
         }
@@ -319,6 +340,8 @@ pub unsafe extern "C" fn ink_step(
     event: *mut Event,
 ) -> Status {
     let call = |inner: &mut Inner| {
+        // SAFETY: the header asks for a struct; one that cannot take what happens must not cost a token.
+        unsafe { read(given(event, "event")?, "event")? };
         let value = inner.step(Duration::from_micros(budget_us))?;
         // SAFETY: the header asks for a struct.
         unsafe { write(event, &value, "event") }
@@ -424,7 +447,7 @@ pub unsafe extern "C" fn ink_rewind(session: *mut InkSession, mark: *const Mark)
         // SAFETY: the header asks for a struct.
         let mark = unsafe { read(given(mark, "mark")?, "mark")? };
         inner.session.rewind(mark.position)?;
-        inner.answer = None;
+        (inner.answer, inner.finished) = (None, false);
         Ok(())
     };
     // SAFETY: the header asks for a session.
@@ -438,9 +461,9 @@ pub unsafe extern "C" fn ink_rewind(session: *mut InkSession, mark: *const Mark)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ink_fork(session: *mut InkSession, other: *mut *mut InkSession) -> Status {
     let call = |inner: &mut Inner| {
-        let fork = boxed(inner.model.clone(), inner.session.fork()?);
+        let make = || Ok(boxed(inner.session.model().clone(), inner.session.fork()?));
         // SAFETY: the header asks for a place.
-        unsafe { put(other, fork, "other") }
+        unsafe { put_new(other, "other", make) }
     };
     // SAFETY: the header asks for a session.
     unsafe { on(session, call) }

@@ -187,6 +187,30 @@ fn answers_are_drawn_forked_saved_and_gone_back_in() {
 }
 
 #[test]
+fn what_is_fed_behind_an_answer_is_answered() {
+    let model = open(&sample().1).unwrap();
+    let session = session(model);
+    for _ in 0..3 {
+        asked(session, 2);
+        assert!(drawn(session).0.len() <= 2);
+        let before = unsafe { ink_position(session) };
+        assert_eq!(unsafe { ink_feed(session, [60].as_ptr(), 1) }, OK);
+        let mut event = sized(|_: &mut Event| ());
+        while event.kind == PROGRESS {
+            assert_eq!(unsafe { ink_step(session, 0, &raw mut event) }, OK);
+        }
+        assert!(
+            unsafe { ink_position(session) } > before + 1,
+            "nothing was drawn"
+        );
+    }
+    unsafe {
+        ink_session_free(session);
+        ink_close(model);
+    }
+}
+
+#[test]
 fn an_answer_holds_to_its_grammar() {
     let model = open(&sample().1).unwrap();
     let session = session(model);
@@ -251,7 +275,7 @@ fn text_becomes_tokens_and_text_again_in_buffers_as_long_as_needed() {
 }
 
 #[test]
-fn broken_files_and_callers_get_a_status_and_a_line() {
+fn broken_files_get_a_status_and_a_line() {
     let (folder, path) = sample();
     assert_eq!(open(Path::new("/nowhere/at.all")).unwrap_err().0, NOT_FOUND);
     let whole = fs::read(path).unwrap();
@@ -285,10 +309,21 @@ fn broken_files_and_callers_get_a_status_and_a_line() {
         }
     }
     assert!(opened < 4096 / 13, "no flipped bit was found");
+}
+
+#[test]
+fn broken_callers_get_a_status_and_a_line() {
+    let path = &sample().1;
     unsafe {
         assert_eq!(ink_open(null(), null_mut(), null_mut(), 0), INVALID);
         assert_eq!(ink_feed(null_mut(), null(), 1), INVALID);
         assert_eq!(ink_step(null_mut(), 0, null_mut()), INVALID);
+        let mut left = core::ptr::dangling_mut();
+        assert_eq!(
+            ink_open(c"/nowhere".as_ptr(), &raw mut left, null_mut(), 0),
+            NOT_FOUND
+        );
+        assert!(left.is_null(), "what was not made is NULL");
         ink_cancel(null());
         ink_close(null_mut());
         ink_session_free(null_mut());
@@ -299,10 +334,12 @@ fn broken_files_and_callers_get_a_status_and_a_line() {
         assert_eq!(ink_feed(session, null(), 3), INVALID);
         assert_eq!(error_of(session), "tokens is NULL");
         assert_eq!(ink_feed(session, [9_999].as_ptr(), 1), INVALID);
+        assert_eq!(ink_feed(session, [60, 61].as_ptr(), 2), OK);
         assert_eq!(ink_step(session, 0, null_mut()), INVALID);
         assert_eq!(ink_rewind(session, null()), INVALID);
         let mut unset = Event::default();
         assert_eq!(ink_step(session, 0, &raw mut unset), INVALID);
+        assert_eq!(ink_position(session), 2, "a call that failed drew a token");
         assert!(error_of(session).contains("struct_size"));
         assert_eq!(
             ink_load(session, path_of(path).as_ptr()),
