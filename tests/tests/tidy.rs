@@ -20,6 +20,7 @@ static ARROWS: &[(&str, &[&str])] = &[
         &["format", "model", "text", "cpu", "cuda", "metal"],
     ),
     ("capi", &["engine"]),
+    ("proof", &["format", "model", "cpu"]),
     ("bindings", &["engine"]),
     ("serve", &["engine"]),
     ("eval", &["engine"]),

@@ -141,7 +141,7 @@ impl Sink for Hash {
 
     fn end(self: Box<Self>) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
-        let hash = self.hash.finish();
+        let hash = self.hash.finish().to_string();
         match self.json {
             true => writeln!(
                 out,

@@ -44,6 +44,8 @@ mod list;
 mod neon;
 mod portable;
 mod six;
+#[cfg_attr(not(feature = "small"), allow(dead_code))]
+mod small;
 
 pub(crate) use portable::Levels;
 

@@ -11,6 +11,7 @@ extern crate alloc;
 
 pub mod backend;
 pub mod cache;
+pub mod hash;
 pub mod model;
 pub mod op;
 pub mod plan;
@@ -22,6 +23,7 @@ pub mod weights;
 
 pub use backend::{Backend, Batch, Fault, Wanted};
 pub use cache::{Cache, Kv};
+pub use hash::{Digest, LogitsHash};
 pub use inkstone_quant::{NUMERICS, math};
 pub use model::{Model, ModelError};
 pub use op::Op;

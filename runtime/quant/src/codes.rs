@@ -95,10 +95,10 @@ impl Codes {
 
     /// The integer that `code` stands for.
     #[inline(always)]
-    pub fn level(&self, code: u8) -> i32 {
+    pub const fn level(&self, code: u8) -> i32 {
         match self.levels {
-            Levels::Linear { offset } => i32::from(code) - i32::from(offset),
-            Levels::Table(table) => i32::from(table[usize::from(code & 15)]),
+            Levels::Linear { offset } => code as i32 - offset as i32,
+            Levels::Table(table) => table[(code & 15) as usize] as i32,
         }
     }
 

@@ -4,14 +4,13 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
-
 use crate::merge::{Merger, rank_of};
 use crate::section::{
     FLAG_BYTE_FALLBACK, FLAG_COLLAPSE_SPACES, FLAG_FOLD_SPACES, FLAG_FUSE_UNKNOWN,
     FLAG_IGNORE_MERGES, FLAG_NFC, Hash, INFO_LSTRIP, INFO_RSTRIP, Method, NONE, Section,
 };
 use crate::tokenizer::{Tokenizer, longest_special};
+use crate::unicode;
 use crate::unigram::Lattice;
 use crate::vocab::SpacePrefix;
 
@@ -252,8 +251,10 @@ fn safe_cut(section: &Section<'_>, text: &str) -> usize {
 /// The text the pre-tokenizer sees.
 fn normalise<'t>(section: &Section<'_>, text: &'t str, first: bool) -> Cow<'t, str> {
     let mut text = Cow::Borrowed(text);
-    if section.flag(FLAG_NFC) && is_nfc_quick(text.chars()) != IsNormalized::Yes {
-        text = Cow::Owned(text.nfc().collect());
+    if section.flag(FLAG_NFC)
+        && let Some(composed) = unicode::nfc(&text)
+    {
+        text = Cow::Owned(composed);
     }
     if section.flag(FLAG_FOLD_SPACES) && text.contains(LOWER_BLOCK) {
         text = Cow::Owned(text.replace(LOWER_BLOCK, " "));

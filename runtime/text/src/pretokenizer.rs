@@ -154,6 +154,11 @@ impl Pretokenizer {
         PRETOKENIZERS.iter().find(|row| row.id == id)
     }
 
+    /// Whether it splits text at all.
+    pub(crate) fn splits(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
     /// The pre-tokenizer called `name`.
     #[must_use]
     pub fn by_name(name: &str) -> Option<&'static Self> {

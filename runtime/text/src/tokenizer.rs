@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use crate::detokenizer::Detokenizer;
 use crate::encode;
 use crate::pretokenizer::Pretokenizer;
-use crate::section::{FLAG_ADD_BOS, FLAG_ADD_EOS, Hash, SPECIAL_MAX, Section};
+use crate::section::{FLAG_ADD_BOS, FLAG_ADD_EOS, FLAG_NFC, Hash, SPECIAL_MAX, Section};
+use crate::unicode;
 use crate::vocab::{Error, Kind, SpacePrefix};
 
 /// A tokenizer that reads its section where it lies.
@@ -45,6 +46,9 @@ impl<'a> Tokenizer<'a> {
         let section = Section::parse(section)?;
         let pretokenizer = Pretokenizer::by_id(section.header.pretokenizer)
             .ok_or(Error::Field("pre-tokenizer"))?;
+        if !unicode::PRESENT && (section.flag(FLAG_NFC) || pretokenizer.splits()) {
+            return Err(Error::Unicode);
+        }
         Ok(Self {
             section,
             pretokenizer,

@@ -1,9 +1,17 @@
 //! The classes of characters that pre-tokenizers tell apart.
 
-use unicode_general_category::{GeneralCategory, get_general_category};
+#[cfg(feature = "unicode")]
+#[path = "unicode/tables.rs"]
+mod tables;
+#[cfg(not(feature = "unicode"))]
+#[path = "unicode/absent.rs"]
+mod tables;
+
+pub(crate) use tables::{PRESENT, nfc};
 
 /// What a character is to a pre-tokenizer, after its Unicode general category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "unicode"), allow(dead_code))]
 pub(crate) enum Class {
     /// `\p{Lu}`, `\p{Ll}` and `\p{Lt}`.
     Cased,
@@ -31,21 +39,7 @@ pub(crate) fn class(character: char) -> Class {
     if character.is_whitespace() {
         return Class::Space;
     }
-    use GeneralCategory as G;
-    match get_general_category(character) {
-        G::UppercaseLetter | G::LowercaseLetter | G::TitlecaseLetter => Class::Cased,
-        G::ModifierLetter | G::OtherLetter => Class::Letter,
-        G::NonspacingMark | G::SpacingMark | G::EnclosingMark => Class::Mark,
-        G::DecimalNumber | G::LetterNumber | G::OtherNumber => Class::Number,
-        G::ConnectorPunctuation
-        | G::DashPunctuation
-        | G::OpenPunctuation
-        | G::ClosePunctuation
-        | G::InitialPunctuation
-        | G::FinalPunctuation
-        | G::OtherPunctuation => Class::Punctuation,
-        _ => Class::Other,
-    }
+    tables::class(character)
 }
 
 pub(crate) fn is_letter(character: char) -> bool {

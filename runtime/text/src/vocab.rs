@@ -179,6 +179,8 @@ pub enum Error {
     TooLong(u32),
     /// So many tokens share a hash that no table of bounded look-ups holds them.
     Collisions(&'static str),
+    /// Splitting or normalising text takes Unicode's tables, which this build leaves out.
+    Unicode,
 }
 
 impl fmt::Display for Error {
@@ -195,6 +197,10 @@ impl fmt::Display for Error {
             Self::Id(id) => write!(f, "tokenizer: there is no token {id}"),
             Self::TooLong(id) => write!(f, "tokenizer: token {id} is too long to be found in text"),
             Self::Collisions(what) => write!(f, "tokenizer: the hashes of {what} collide"),
+            Self::Unicode => write!(
+                f,
+                "tokenizer: it needs the tables of Unicode; build inkstone-text with feature `unicode`"
+            ),
         }
     }
 }

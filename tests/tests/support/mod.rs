@@ -97,7 +97,7 @@ pub(crate) fn hash_of_all(model: &Model, config: &SessionConfig, tokens: &[u32])
     loop {
         let rows = session.advance_all().expect("logits are finite");
         if rows == 0 {
-            return hash.finish();
+            return hash.finish().to_string();
         }
         (0..rows).for_each(|row| hash.row(session.logits(row)));
     }
@@ -124,7 +124,7 @@ pub(crate) fn hash_of_last(
             .feed(&[best.expect("rows are not empty") as u32])
             .expect("there is room");
     }
-    hash.finish()
+    hash.finish().to_string()
 }
 
 /// The name of the test program.

@@ -2,8 +2,11 @@
 
 use inkstone_quant::{Codes, GROUP, PANEL};
 
-use super::{Job, Kernel, Products};
+use super::{Job, Kernel, Products, small};
 use crate::isa::Isa;
+
+/// Without vectors, and with little memory, a tile is better read than unpacked.
+const SMALL: bool = cfg!(feature = "small");
 
 /// Lanes of a tile's quad: sixteen rows of four inputs.
 pub(super) const QUAD: usize = PANEL * 4;
@@ -80,8 +83,11 @@ fn add_tile<C: Unpack, const PARTS: usize>(
 ) {
     let p = &job.panels[panel];
     let bytes = const { C::CODES.tile_bytes(PANEL) };
+    let packed = &p.tiles[tile * bytes..][..bytes];
     let mut levels = [[0; QUAD]; QUADS];
-    C::unpack(&p.tiles[tile * bytes..][..bytes], &mut levels);
+    if !SMALL {
+        C::unpack(packed, &mut levels);
+    }
     for (t, out) in out.chunks_exact_mut(job.panels.len()).enumerate() {
         let cell = (first + t) * job.rows.groups + tile;
         let (codes, _) = job.rows.codes[cell * GROUP..][..GROUP].as_chunks::<4>();
@@ -90,7 +96,11 @@ fn add_tile<C: Unpack, const PARTS: usize>(
         for part in 0..PARTS {
             let quads = QUADS / PARTS;
             let span = part * quads..(part + 1) * quads;
-            let products = dot(&levels[span.clone()], &codes[span]);
+            let products = if SMALL {
+                small::dot::<C>(packed, span.start, &codes[span])
+            } else {
+                dot(&levels[span.clone()], &codes[span])
+            };
             let g = tile * PARTS + part;
             for ((o, product), scale) in out.iter_mut().zip(products).zip(&p.scales[g]) {
                 *o += product as f32 * (scale * s_a);

@@ -21,7 +21,7 @@ use crate::team::Worker;
 use tile::{Keys, Queries, Tile, Values};
 
 /// Query heads over one key head that are worked on together, at most.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = if cfg!(feature = "small") { 1 } else { 4 };
 
 /// Tokens of a unit, at most.
 const TOKENS: usize = 16;
@@ -228,7 +228,9 @@ impl Task for Attention<'_, '_> {
     fn run<S: Simd>(self, simd: S) {
         let Attention { unit, mut scratch } = self;
         let (width, n) = (unit.op.cache.width, unit.heads.len());
-        let many = unit.tokens.len() * n > TOGETHER || unit.op.cache.kv == Kv::Int4;
+        let many = unit.tokens.len() * n > TOGETHER
+            || unit.op.cache.kv == Kv::Int4
+            || cfg!(feature = "small");
         let keys = cut(&mut scratch, TILE * width);
         let values = cut(&mut scratch, TILE * width);
         let given = cut(&mut scratch, TOGETHER * width);
@@ -343,6 +345,7 @@ impl Step<'_> {
             let first = i * TOGETHER;
             match sums.len() {
                 1 => self.heads::<S, 1>(simd, first, sums, given),
+                _ if cfg!(feature = "small") => unreachable!("heads are taken one by one"),
                 2 => self.heads::<S, 2>(simd, first, sums, given),
                 3 => self.heads::<S, 3>(simd, first, sums, given),
                 _ => self.heads::<S, TOGETHER>(simd, first, sums, given),

@@ -114,6 +114,7 @@ impl<'a> Tile<'a> {
     ) -> [Sum; N] {
         let mut p = [[0.0; TILE]; N];
         match self.keys {
+            Keys::F16(_) if cfg!(feature = "small") => unreachable!("keys are made numbers first"),
             Keys::F32(k) => scores::<S, f32, N, false>(simd, k, width, q.rows, visible, &mut p),
             Keys::F16(k) => scores::<S, u16, N, true>(simd, k, width, q.rows, visible, &mut p),
             Keys::Numbers(k) => scores::<S, f32, N, true>(simd, k, width, q.rows, visible, &mut p),
@@ -132,6 +133,9 @@ impl<'a> Tile<'a> {
                 .for_each(|p| *p = math::short(*p));
         }
         match self.values {
+            Values::F16(_) | Values::Int8(..) if cfg!(feature = "small") => {
+                unreachable!("values are made numbers first")
+            }
             Values::F32(v) => values::<S, f32, N, false>(simd, v, width, visible, &p, o),
             Values::Numbers(v) | Values::Codes(v, _) => {
                 values::<S, f32, N, true>(simd, v, width, visible, &p, o)
