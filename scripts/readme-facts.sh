@@ -38,8 +38,10 @@ facts() {
   printf '```\n\n*An unselected answer. 135M parameters: expect mistakes.*\n\n'
   printf '| BLAKE3 of the logits of 128 tokens | SmolLM2-135M | stories, 260K |\n|---|---|---|\n'
   row "x86-64" x86_64
-  row "aarch64, emulated: all extensions, Cortex-A76, Cortex-A53" aarch64-max aarch64-a76 aarch64-a53
-  row "WebAssembly, with and without simd128" wasm-simd128 wasm
+  row "aarch64, emulated, all extensions" aarch64-max
+  row "Cortex-A76, Cortex-A53, emulated" aarch64-a76 aarch64-a53
+  row "WebAssembly, simd128" wasm-simd128
+  row "WebAssembly" wasm
   row "Cortex-M4, M7, M33, M55, emulated" cortex-m4 cortex-m7 cortex-m33 cortex-m55
   row "RISC-V rv32imc, rv32imac, emulated" riscv32imc riscv32imac
 }

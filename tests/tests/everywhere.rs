@@ -1,7 +1,7 @@
 //! The thesis: from one file, servers, phones, browsers and microcontrollers print the same logits.
 //!
 //! Every target runs `inkstone-proof`: 64 tokens of a prompt in chunks of 1, 17 and 64, then 64 greedy ones, with keys
-//! and values in f16 and in int8. `golden/everywhere.txt` holds the hash of all logits of a model and a stored form;
+//! and values in f16 and in int8; `INKSTONE_FULL=1` leaves nothing out. `golden/everywhere.txt` holds the hash of all logits of a model and a stored form;
 //! `INKSTONE_BLESS=1` writes it anew, from this processor. Other targets are programs that `scripts/everywhere.sh`
 //! builds into the folder `INKSTONE_TARGETS`.
 
@@ -44,6 +44,12 @@ static MODELS: &[(&str, Origin)] = &[
     ("wide Q4_K", Origin::Wide("Q4_K")),
     ("smollm2-135m q4", Origin::Real("smollm2-135m")),
 ];
+
+/// Set to run all models on all targets; else those that take minutes are left to one target of each kind.
+const FULL: &str = "INKSTONE_FULL";
+
+/// Targets that are another's like but for a little, or slow: they run what [`Origin::is_quick`] says.
+static LIKE_ANOTHER: &[&str] = &["aarch64-a76", "aarch64-a53", "wasm", "riscv32imac"];
 
 /// The seeded format that boards run too: the others take the same way through their kernels.
 const ON_BOARDS: &str = "q8";
@@ -124,10 +130,13 @@ fn main() {
                 continue;
             }
             let (folder, label) = (folder.clone(), name.clone());
-            let (what, present) = if folder.is_some() {
-                (what, present)
-            } else {
-                ("targets", false)
+            let left_out = LIKE_ANOTHER.contains(target)
+                && !origin.is_quick(how)
+                && env::var_os(FULL).is_none();
+            let (what, present) = match folder {
+                Some(_) if left_out => (FULL, false),
+                Some(_) => (what, present),
+                None => ("targets", false),
             };
             let there = move || {
                 let folder = folder.ok_or("INKSTONE_TARGETS is not set")?;
@@ -170,6 +179,15 @@ impl Origin {
         match self {
             Origin::Seeded(format) => format == ON_BOARDS,
             other => !other.is_large(),
+        }
+    }
+
+    fn is_quick(self, how: &How) -> bool {
+        match self {
+            Origin::Story(weights) => weights == "q4" || matches!(how, How::Program(_)),
+            Origin::Seeded(_) => true,
+            Origin::Remade(_) | Origin::Wide(_) => matches!(how, How::Program(_)),
+            Origin::Real(_) => false,
         }
     }
 

@@ -84,7 +84,9 @@ fn real(name: &str) -> Result<(), Failed> {
     let tokens = support::tokens(window.unwrap_or(64) + 70, model.spec().vocabulary);
     for &(kv_name, kv) in stored() {
         let mut truth: Option<String> = None;
-        for (rank, isa) in isas().rev().enumerate() {
+        // What int4 adds is the same for all instruction sets, and compared on tiny models.
+        let sets = if kv_name == "int4" { 2 } else { usize::MAX };
+        for (rank, isa) in isas().rev().enumerate().take(sets) {
             for (threads, chunk) in combinations(rank) {
                 let hash = support::hash_of_last(
                     &model,

@@ -208,12 +208,16 @@ pub(crate) fn levels(codes: &'static Codes, tile: &[u8]) -> Levels {
 }
 
 /// Faster ways than [`Codes::get`] to unpack a tile.
-static UNPACK: &[(&Codes, portable::Unpacker)] = &[
-    portable::unpacker::<eight::portable::Bytes>(),
-    portable::unpacker::<four::portable::Signed>(),
-    portable::unpacker::<four::portable::Unsigned>(),
-    portable::unpacker::<four::portable::Table>(),
-    portable::unpacker::<five::portable::Signed>(),
-    portable::unpacker::<five::portable::Unsigned>(),
-    portable::unpacker::<six::portable::Signed>(),
-];
+static UNPACK: &[(&Codes, portable::Unpacker)] = if cfg!(feature = "small") {
+    &[]
+} else {
+    &[
+        portable::unpacker::<eight::portable::Bytes>(),
+        portable::unpacker::<four::portable::Signed>(),
+        portable::unpacker::<four::portable::Unsigned>(),
+        portable::unpacker::<four::portable::Table>(),
+        portable::unpacker::<five::portable::Signed>(),
+        portable::unpacker::<five::portable::Unsigned>(),
+        portable::unpacker::<six::portable::Signed>(),
+    ]
+};

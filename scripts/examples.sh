@@ -1,0 +1,46 @@
+#!/bin/bash
+# examples.sh: what the READMEs of the examples say, done: C and C++ on this machine, the storyteller on a board.
+#
+# The C example is compiled by gcc and clang, runs under valgrind and with AddressSanitizer, and answers. The story that
+# a Cortex-M4 tells is the host's, and its program keeps within its flash. Needs INKSTONE and INKSTONE_MATERIALS.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-$PWD/target}
+inkstone=${INKSTONE:-$target/release/inkstone}
+materials=${INKSTONE_MATERIALS:-../shared/materials}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+story=$work/story.ink
+"$inkstone" -q convert "$materials/models/stories260K-f32.gguf" --weights q4 -o "$story" > /dev/null
+
+cargo build --quiet --locked --release --package inkstone-capi
+export LD_LIBRARY_PATH=$target/release
+answer() { "$@" "$story" "Once upon a time" > "$work/answer" && [ -s "$work/answer" ]; }
+for compilers in "gcc g++" "clang clang++"; do
+  read -r c cpp <<< "$compilers"
+  command -v "$c" > /dev/null || { echo "examples: no $c here; left out"; continue; }
+  make --quiet -C examples/c clean
+  make --quiet -C examples/c TARGET="$target/release" CC="$c" CXX="$cpp"
+  answer examples/c/answer
+  answer examples/c/answer-cpp
+  echo "examples: C and C++ by $c: $(head -c 60 "$work/answer" | tr '\n' ' ')"
+done
+answer valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=all examples/c/answer
+make --quiet -C examples/c clean
+make --quiet -C examples/c TARGET="$target/release" CC="gcc -fsanitize=address -g" answer
+answer examples/c/answer
+make --quiet -C examples/c clean
+echo "examples: no error and no leak, by valgrind and AddressSanitizer"
+
+export CROSS_DIR=$target/cross
+text="Once upon a time"
+"$inkstone" -q run "$story" "$text" --temp 0 -n 64 > "$work/host"
+PROFILE=dev firmware-examples/run.sh cortex-m4 storyteller "$story" > "$work/board"
+# The board prints the beginning too.
+sed -n '2,$p' "$work/board" | head -c $((${#text} + 120)) > "$work/told"
+printf '%s%s' "$text" "$(cat "$work/host")" | head -c $((${#text} + 120)) | cmp - "$work/told"
+echo "examples: a Cortex-M4 tells the story that this machine tells"
+flash=$(firmware-examples/run.sh --build --small cortex-m4 storyteller)
+echo "$flash"
+bytes=$(sed 's/.*flash \([0-9]*\) bytes.*/\1/' <<< "$flash")
+[ "$bytes" -le $((96 * 1024)) ] || { echo "examples: the storyteller takes over 96 KiB" >&2; exit 1; }
