@@ -39,6 +39,7 @@ static UNSAFE: &[&str] = &[
     "runtime/engine/src/map.rs",
     "tests/",
     "benches/",
+    "firmware-examples/board/",
 ];
 
 /// What a file of the repository must not name: folders of one machine, hosts of registries.

@@ -63,6 +63,8 @@ typedef struct ink_config {
   uint32_t rewind;  /* positions that a session can always go back; 0: 64 */
   int32_t kv;       /* ink_kv */
   uint32_t plain;   /* 1: no tokens are guessed ahead */
+  void *arena;      /* memory to compute in, at a multiple of 64, the session's alone until it is freed; NULL: its own */
+  uint64_t arena_size; /* at least ink_plan_bytes.arena */
 } ink_config;
 
 typedef struct ink_plan_bytes {
@@ -71,6 +73,7 @@ typedef struct ink_plan_bytes {
   uint64_t mapped;   /* of the file, shared with other processes */
   uint64_t reserved; /* that ink_session_new takes */
   uint64_t kv;       /* of those, keys and values */
+  uint64_t arena;    /* of those, what ink_config.arena can give instead */
 } ink_plan_bytes;
 
 /* Zeros draw the most probable token. */
@@ -144,6 +147,9 @@ const char *ink_status_name(int32_t status);
 
 /* --- models ------------------------------------------------------------------------------------------------------ */
 int32_t ink_open(const char *path, ink_model **model, char *error, size_t error_size);
+/* A file that lies in memory, at a multiple of 64: nothing is copied; it must stay until the model is closed and its
+   sessions are freed. */
+int32_t ink_open_memory(const void *bytes, size_t size, ink_model **model, char *error, size_t error_size);
 void ink_close(ink_model *model); /* NULL is nothing to close */
 int32_t ink_verify(const ink_model *model, char *error, size_t error_size); /* reads all of the file */
 int32_t ink_model_info(const ink_model *model, ink_info *info);

@@ -1,16 +1,30 @@
 //! Models and their text.
 
-use core::ffi::c_char;
+use core::ffi::{c_char, c_void};
 use std::path::Path;
 
-use inkstone_engine::{Kv, Model, SessionConfig, Speculation};
+use inkstone_engine::{Kv, Mapped, Model, NUMERICS, SessionConfig, Speculation};
 
 use crate::border::*;
 use crate::types::*;
 
+/// Where weights and arenas begin at a multiple of.
+const ALIGNMENT: usize = 64;
+
 /// The header's `ink_model`.
 #[derive(Debug)]
 pub struct InkModel(pub(crate) Model);
+
+/// [`NUMERICS`] with a zero at its end.
+static NUMERICS_TEXT: [u8; NUMERICS.len() + 1] = {
+    let mut text = [0; NUMERICS.len() + 1];
+    let mut at = 0;
+    while at < NUMERICS.len() {
+        text[at] = NUMERICS.as_bytes()[at];
+        at += 1;
+    }
+    text
+};
 
 /// The names of statuses, in order.
 static NAMES: &[&core::ffi::CStr] = &[
@@ -43,7 +57,7 @@ pub extern "C" fn ink_version() -> *const c_char {
 /// See the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn ink_numerics() -> *const c_char {
-    c"n1".as_ptr()
+    NUMERICS_TEXT.as_ptr().cast()
 }
 
 /// See the header.
@@ -72,6 +86,36 @@ pub unsafe extern "C" fn ink_open(
             Ok(Box::into_raw(Box::new(InkModel(Model::open(Path::new(
                 path,
             ))?))))
+        };
+        // SAFETY: the header asks for a place.
+        unsafe { put_new(model, "model", open) }
+    };
+    // SAFETY: the header asks for room.
+    unsafe { told(error, error_size, call) }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_open_memory(
+    bytes: *const c_void,
+    size: usize,
+    model: *mut *mut InkModel,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    let call = || {
+        // SAFETY: the header asks for bytes that outlive the model and its sessions.
+        let bytes: &'static [u8] = unsafe { slice(bytes.cast(), size, "bytes")? };
+        if !bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) {
+            let text = format!("bytes do not begin at a multiple of {ALIGNMENT}");
+            return Err(Failure::new(INVALID, text));
+        }
+        let open = || {
+            let mapped = Mapped::of(bytes, Path::new("memory"))?;
+            Ok(Box::into_raw(Box::new(InkModel(Model::of(mapped)?))))
         };
         // SAFETY: the header asks for a place.
         unsafe { put_new(model, "model", open) }
@@ -161,6 +205,7 @@ pub unsafe extern "C" fn ink_plan(
             mapped: found.mapped,
             reserved: found.reserved(),
             kv: found.memory.kv as u64,
+            arena: found.memory.arena as u64,
             ..PlanBytes::default()
         };
         // SAFETY: the header asks for a struct.

@@ -24,6 +24,9 @@ pub struct InkSession {
     model: Model,
 }
 
+/// Bytes of text of an event for which there is room from the start.
+const TEXT: usize = 4096;
+
 struct Inner {
     /// Borrows from the model of the [`InkSession`].
     answer: Option<Answer>,
@@ -152,8 +155,16 @@ pub unsafe extern "C" fn ink_session_new(
         // SAFETY: the header asks for a model.
         let model = &unsafe { given(model, "model")? }.0;
         // SAFETY: the header asks for a struct.
-        let config = session_config(&unsafe { read(config, "config")? })?;
-        let make = || Ok(boxed(model.clone(), model.session(&config)?));
+        let given = unsafe { read(config, "config")? };
+        let config = session_config(&given)?;
+        let make = || {
+            // SAFETY: the header asks for room that the session alone uses until it is freed.
+            let session = match unsafe { arena(&given)? } {
+                Some(arena) => model.session_in(arena, &config)?,
+                None => model.session(&config)?,
+            };
+            Ok(boxed(model.clone(), session))
+        };
         // SAFETY: the header asks for a place.
         unsafe { put_new(session, "session", make) }
     };
@@ -161,11 +172,30 @@ pub unsafe extern "C" fn ink_session_new(
     unsafe { told(error, error_size, call) }
 }
 
+/// The caller's memory for a session, where there is any.
+///
+/// # Safety
+/// What the configuration gives is the session's alone for as long as it lives.
+unsafe fn arena(config: &Config) -> Outcome<Option<&'static mut [u8]>> {
+    let Room(start) = config.arena;
+    if start.is_null() {
+        return Ok(None);
+    }
+    let size = usize::try_from(config.arena_size)
+        .ok()
+        .filter(|size| isize::try_from(*size).is_ok())
+        .ok_or_else(|| Failure::new(INVALID, "arena_size is beyond what there can be"))?;
+    // SAFETY: the caller's promise.
+    Ok(Some(unsafe {
+        core::slice::from_raw_parts_mut(start, size)
+    }))
+}
+
 fn boxed(model: Model, session: Session) -> *mut InkSession {
     let inner = Inner {
         answer: None,
         finished: false,
-        text: Vec::new(),
+        text: Vec::with_capacity(TEXT),
         error: CString::default(),
         model: core::ptr::null(),
         session,

@@ -43,8 +43,9 @@ macro_rules! structs {
 
 structs! {
     Info { vocabulary: u32, context: u32, layers: u32, width: u32, has_template: u32, bytes: u64, id: [u8; 32] }
-    Config { context: u32, threads: u32, batch: u32, rewind: u32, kv: i32, plain: u32 }
-    PlanBytes { context: u32, mapped: u64, reserved: u64, kv: u64 }
+    Config { context: u32, threads: u32, batch: u32, rewind: u32, kv: i32, plain: u32, arena: Room,
+        arena_size: u64 }
+    PlanBytes { context: u32, mapped: u64, reserved: u64, kv: u64, arena: u64 }
     Sampling { top_k: u32, seed: u64, temperature: f32, top_p: f32, min_p: f32, repetition_penalty: f32 }
     AnswerOptions { limit: u32, stop: Text, json_schema: Text, lark: Text }
     Event { kind: i32, token: u32, finish: i32, done: u32, total: u32, text: Text, text_size: usize }
@@ -61,6 +62,17 @@ pub struct Text(pub *const c_char);
 impl Default for Text {
     fn default() -> Text {
         Text(core::ptr::null())
+    }
+}
+
+/// A `void *`; NULL where there is none.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy)]
+pub struct Room(pub *mut u8);
+
+impl Default for Room {
+    fn default() -> Room {
+        Room(core::ptr::null_mut())
     }
 }
 

@@ -360,6 +360,209 @@ fn broken_callers_get_a_status_and_a_line() {
     }
 }
 
+/// Memory at a multiple of 64 that is never freed.
+fn aligned(bytes: usize) -> &'static mut [u8] {
+    let memory = vec![0xa5_u8; bytes + 63].leak();
+    let start = memory.as_ptr().align_offset(64);
+    &mut memory[start..][..bytes]
+}
+
+/// The configuration of [`session`] with memory for its arena.
+fn in_arena(arena: &mut [u8]) -> Config {
+    sized(|config: &mut Config| {
+        config.context = 200;
+        config.batch = 8;
+        config.threads = 2;
+        config.arena = Room(arena.as_mut_ptr());
+        config.arena_size = arena.len() as u64;
+    })
+}
+
+#[test]
+fn a_model_in_memory_computes_in_the_callers_memory() {
+    let file = fs::read(&sample().1).unwrap();
+    let memory = aligned(file.len());
+    memory.copy_from_slice(&file);
+    let (mut model, mut error) = (null_mut(), [0_u8; 200]);
+    let mut open_at = |at: usize, size: usize| unsafe {
+        let bytes = memory.as_ptr().add(at).cast();
+        ink_open_memory(bytes, size, &raw mut model, error.as_mut_ptr().cast(), 200)
+    };
+    assert_eq!(open_at(1, file.len() - 1), INVALID);
+    assert_eq!(open_at(0, file.len() / 2), DAMAGED);
+    assert_eq!(open_at(0, 0), INVALID);
+    assert_eq!(open_at(0, file.len()), OK);
+
+    let mut plan = sized(|_: &mut PlanBytes| ());
+    let own = in_arena(&mut []);
+    let status = unsafe { ink_plan(model, &own, &raw mut plan, null_mut(), 0) };
+    assert_eq!(status, OK);
+    assert!(plan.arena > 0 && plan.arena <= plan.reserved);
+    let arena = aligned(plan.arena as usize + 64);
+    let mut make = |config: &Config| {
+        let mut new = null_mut();
+        let error = error.as_mut_ptr().cast();
+        let status = unsafe { ink_session_new(model, config, &raw mut new, error, 200) };
+        (status, new)
+    };
+    let short = in_arena(&mut arena[..plan.arena as usize - 1]);
+    assert_eq!(make(&short), (OUT_OF_MEMORY, null_mut()));
+    let beside = in_arena(&mut arena[4..]);
+    assert_eq!(make(&beside), (INVALID, null_mut()));
+    let (status, lent) = make(&in_arena(&mut arena[..plan.arena as usize]));
+    assert_eq!(status, OK);
+
+    // The same as in memory of its own, from a file.
+    let model_of_file = open(&sample().1).unwrap();
+    let usual = session(model_of_file);
+    for session in [lent, usual] {
+        asked(session, 30);
+    }
+    assert_eq!(drawn(lent), drawn(usual));
+    let end = plan.arena as usize;
+    assert!(arena[end..].iter().all(|&b| b == 0xa5), "written behind");
+    unsafe {
+        ink_session_free(lent);
+        ink_session_free(usual);
+        ink_close(model);
+        ink_close(model_of_file);
+    }
+}
+
+#[test]
+fn a_cancel_before_any_step_ends_the_answer_and_nothing_else() {
+    struct Shared(*mut InkSession);
+    unsafe impl Send for Shared {}
+    let model = open(&sample().1).unwrap();
+    let (first, other) = (session(model), session(model));
+    asked(first, 24);
+    let (tokens, ..) = drawn(first);
+    asked(other, 24);
+    let mut boundaries = 0;
+    for steps in 0.. {
+        let again = session(model);
+        asked(again, 24);
+        let mut event = sized(|_: &mut Event| ());
+        let mut seen = Vec::new();
+        for _ in 0..steps {
+            assert_eq!(unsafe { ink_step(again, 0, &raw mut event) }, OK);
+            seen.extend((event.kind == TOKEN).then_some(event.token));
+        }
+        if seen.len() == tokens.len() {
+            // What is left is to tell how it ended.
+            unsafe { ink_session_free(again) };
+            break;
+        }
+        let shared = Shared(again);
+        thread::spawn(move || {
+            let Shared(session) = { shared };
+            unsafe { ink_cancel(session) };
+        })
+        .join()
+        .unwrap();
+        assert_eq!(unsafe { ink_step(again, 0, &raw mut event) }, OK);
+        assert_eq!((event.kind, event.finish), (FINISHED, 5), "step {steps}");
+        let options = sized(|options: &mut AnswerOptions| {
+            options.limit = 24 - seen.len() as u32;
+        });
+        assert_eq!(unsafe { ink_answer(again, &options) }, OK);
+        seen.extend(drawn(again).0);
+        assert_eq!(seen, tokens, "cancelled before step {steps}");
+        unsafe { ink_session_free(again) };
+        boundaries += 1;
+    }
+    assert!(boundaries > 24, "{boundaries} boundaries");
+    assert_eq!(drawn(other).0, tokens, "another session was changed");
+    unsafe {
+        ink_session_free(first);
+        ink_session_free(other);
+        ink_close(model);
+    }
+}
+
+/// The model, for a child that may write no file of more than a few blocks.
+const SMALL_DISK: &str = "INKSTONE_SMALL_DISK";
+
+#[test]
+fn a_disk_that_is_full_fails_a_save_and_keeps_what_was_there() {
+    let name = "a_disk_that_is_full_fails_a_save_and_keeps_what_was_there";
+    let Some(path) = std::env::var_os(SMALL_DISK) else {
+        // A limit of this process would be one of all tests; the signal would end the child.
+        let mut child = Command::new("sh");
+        child.args([
+            "-c",
+            "trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact \"$1\"",
+        ]);
+        child.arg(std::env::current_exe().unwrap()).arg(name);
+        let output = child.env(SMALL_DISK, &sample().1).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+        return;
+    };
+    let model = open(Path::new(&path)).unwrap();
+    let session = session(model);
+    asked(session, 40);
+    let (tokens, ..) = drawn(session);
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    fs::write(&state, "what was there").unwrap();
+    let status = unsafe { ink_save(session, path_of(&state).as_ptr()) };
+    assert_eq!(status, IO, "{}", error_of(session));
+    assert_eq!(fs::read(&state).unwrap(), b"what was there");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "a part was left");
+    unsafe {
+        // The session stands where it stood.
+        let mark = sized(|mark: &mut Mark| mark.position = 30);
+        assert_eq!(ink_rewind(session, &mark), OK);
+        let options = sized(|options: &mut AnswerOptions| options.limit = 40);
+        assert_eq!(ink_answer(session, &options), OK);
+        assert_eq!(drawn(session).0, tokens);
+        ink_session_free(session);
+        ink_close(model);
+    }
+}
+
+#[test]
+fn states_of_another_definition_or_damaged_are_refused() {
+    let model = open(&sample().1).unwrap();
+    let first = session(model);
+    asked(first, 5);
+    let (tokens, ..) = drawn(first);
+    let place = sample().0.path().join("other-state");
+    let path = path_of(&place);
+    assert_eq!(unsafe { ink_save(first, path.as_ptr()) }, OK);
+    let whole = fs::read(&place).unwrap();
+    let name = whole.windows(2).position(|two| two == b"n1").unwrap();
+    let loaded = |bytes: &[u8]| {
+        fs::write(&place, bytes).unwrap();
+        let status = unsafe { ink_load(first, path.as_ptr()) };
+        (status, error_of(first))
+    };
+    let mut other = whole.clone();
+    other[name + 1] = b'2';
+    let (status, line) = loaded(&other);
+    assert_eq!(status, MISMATCH, "{line}");
+    for cut in (0..whole.len()).step_by(whole.len() / 50) {
+        let (status, line) = loaded(&whole[..cut]);
+        assert!(status != OK && status != INTERNAL, "{cut}: {line}");
+    }
+    for at in (0..whole.len()).step_by(whole.len() / 200) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let (status, line) = loaded(&bytes);
+        assert!(status != OK && status != INTERNAL, "{at}: {line}");
+    }
+    assert_eq!(loaded(&whole).0, OK, "the session can still be used");
+    assert!(!tokens.is_empty());
+    unsafe {
+        ink_session_free(first);
+        ink_close(model);
+    }
+}
+
 #[test]
 fn a_thousand_sessions_come_and_go() {
     for _ in 0..1000 {

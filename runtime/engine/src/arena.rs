@@ -5,11 +5,16 @@ use crate::error::{Error, ErrorKind, Result};
 /// Alignment of what kernels read.
 const ALIGNMENT: usize = 64;
 
-/// Zeroed bytes at a multiple of 64 that stay where they are.
-pub(crate) struct Arena {
-    bytes: Vec<u8>,
-    start: usize,
-    len: usize,
+/// Bytes at a multiple of 64 that stay where they are.
+pub(crate) enum Arena {
+    /// Zeroed, and the session's own.
+    Own {
+        bytes: Vec<u8>,
+        start: usize,
+        len: usize,
+    },
+    /// Given by the caller, whatever they are.
+    Lent(&'static mut [u8]),
 }
 
 impl Arena {
@@ -28,19 +33,39 @@ impl Arena {
         if start >= ALIGNMENT {
             return Err(too_much(len));
         }
-        Ok(Arena { bytes, start, len })
+        Ok(Arena::Own { bytes, start, len })
+    }
+
+    /// Takes `len` bytes of memory that is given.
+    pub(crate) fn lent(memory: &'static mut [u8], len: usize) -> Result<Arena> {
+        let found = memory.len();
+        if !memory.as_ptr().addr().is_multiple_of(ALIGNMENT) {
+            let text = format!("the arena does not begin at a multiple of {ALIGNMENT}");
+            return Err(Error::text(ErrorKind::Invalid, text));
+        }
+        let Some((used, _)) = memory.split_at_mut_checked(len) else {
+            let text = format!("the arena has {found} bytes, the session needs {len}");
+            return Err(Error::text(ErrorKind::OutOfMemory, text));
+        };
+        Ok(Arena::Lent(used))
     }
 }
 
 impl AsMut<[u8]> for Arena {
     fn as_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..][..self.len]
+        match self {
+            Arena::Own { bytes, start, len } => &mut bytes[*start..][..*len],
+            Arena::Lent(memory) => memory,
+        }
     }
 }
 
 impl AsRef<[u8]> for Arena {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes[self.start..][..self.len]
+        match self {
+            Arena::Own { bytes, start, len } => &bytes[*start..][..*len],
+            Arena::Lent(memory) => memory,
+        }
     }
 }
 

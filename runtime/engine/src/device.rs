@@ -10,6 +10,9 @@ use crate::cores::Cores;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 
+/// Memory that whoever asks for a session gives to it.
+pub(crate) type Memory = &'static mut [u8];
+
 /// Something that models run on.
 pub struct Device {
     /// Its name in configurations.
@@ -17,7 +20,7 @@ pub struct Device {
     /// What it is, in a sentence.
     pub doc: &'static str,
     describe: fn() -> Vec<(&'static str, String)>,
-    open: fn(&Model, &Plan, isa: Option<&str>) -> Result<Running>,
+    open: fn(&Model, &Plan, isa: Option<&str>, Option<Memory>) -> Result<Running>,
 }
 
 /// Every device, the usual one first.
@@ -42,8 +45,15 @@ impl Device {
         (self.describe)()
     }
 
-    pub(crate) fn open(&self, model: &Model, plan: &Plan, isa: Option<&str>) -> Result<Running> {
-        (self.open)(model, plan, isa)
+    /// `memory` is where the session is to compute, else it gets memory of its own.
+    pub(crate) fn open(
+        &self,
+        model: &Model,
+        plan: &Plan,
+        isa: Option<&str>,
+        memory: Option<Memory>,
+    ) -> Result<Running> {
+        (self.open)(model, plan, isa, memory)
     }
 }
 
@@ -114,13 +124,17 @@ impl Backend for Running {
     }
 }
 
-fn cpu(model: &Model, plan: &Plan, isa: Option<&str>) -> Result<Running> {
+fn cpu(model: &Model, plan: &Plan, isa: Option<&str>, memory: Option<Memory>) -> Result<Running> {
     let isa = match isa {
         Some(name) => Isa::by_name(name).ok_or(IsaError::Unknown),
         None => Isa::from_env(),
     };
     let isa = isa.map_err(|e| refused(e.into()))?;
-    let arena = Arena::new(plan.memory.arena)?;
+    let bytes = plan.memory.arena;
+    let arena = match memory {
+        Some(memory) => Arena::lent(memory, bytes)?,
+        None => Arena::new(bytes)?,
+    };
     let team = team(plan)?;
     let workers = Some(team.limit());
     let cpu = Cpu::new(
@@ -191,7 +205,12 @@ fn describe_cpu() -> Vec<(&'static str, String)> {
     ]
 }
 
-fn reference(model: &Model, plan: &Plan, _isa: Option<&str>) -> Result<Running> {
+fn reference(
+    model: &Model,
+    plan: &Plan,
+    _isa: Option<&str>,
+    _memory: Option<Memory>,
+) -> Result<Running> {
     let reference = Reference::new(plan.layout, ops(model, plan), model.bytes());
     Ok(Running {
         backend: Box::new(reference),

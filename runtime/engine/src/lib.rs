@@ -54,7 +54,9 @@ pub use generation::{Finish, Generation, Options, Piece, Stats};
 pub use governor::{CAPS, Caps, Conditions, Thermal};
 pub use grammar::{Constraint, Grammar, Grammars};
 pub use inkstone_format as format;
-pub use inkstone_model::{Activations, Kv, LayerSpec, LogitsHash, Spec, Step, cache::KVS, math};
+pub use inkstone_model::{
+    Activations, Kv, LayerSpec, LogitsHash, NUMERICS, Spec, Step, cache::KVS, math,
+};
 pub use inkstone_text as text;
 pub use map::Map;
 pub use mapped::Mapped;

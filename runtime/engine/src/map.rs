@@ -1,4 +1,4 @@
-//! The one mapping of files into memory.
+//! The one mapping of files into memory, and memory that holds a file already.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -6,7 +6,12 @@ use std::io;
 use std::path::Path;
 
 /// A file's bytes, mapped to be read. Processes that map the same file share its pages.
-pub struct Map(memmap2::Mmap);
+pub struct Map(Bytes);
+
+enum Bytes {
+    Mapped(memmap2::Mmap),
+    Held(&'static [u8]),
+}
 
 impl Map {
     /// Maps a regular file that is not empty.
@@ -29,12 +34,20 @@ impl Map {
         }
         // SAFETY: the pages are only read, and `.ink` files are replaced by renaming, never written in place.
         let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(Map(map))
+        Ok(Map(Bytes::Mapped(map)))
+    }
+
+    /// The bytes of a file that are in memory already: in flash, or in another mapping.
+    pub fn of(bytes: &'static [u8]) -> Map {
+        Map(Bytes::Held(bytes))
     }
 }
 
 impl AsRef<[u8]> for Map {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Mapped(map) => map,
+            Bytes::Held(bytes) => bytes,
+        }
     }
 }

@@ -22,6 +22,18 @@ impl Mapped {
     /// [`ErrorKind::Io`].
     pub fn open(path: &Path) -> Result<Mapped> {
         let map = Map::open(path).map_err(|e| unreadable(path, e))?;
+        Mapped::checked(map, path)
+    }
+
+    /// As [`Self::open`] for a file that is in memory already; messages call it `name`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of(bytes: &'static [u8], name: &Path) -> Result<Mapped> {
+        Mapped::checked(Map::of(bytes), name)
+    }
+
+    fn checked(map: Map, path: &Path) -> Result<Mapped> {
         File::parse(map.as_ref()).map_err(|e| refused(path, e))?;
         let path = path.to_path_buf();
         Ok(Mapped { map, path })

@@ -60,7 +60,15 @@ impl Model {
     /// [`ErrorKind::NotFound`], [`ErrorKind::NotAModel`], [`ErrorKind::Damaged`], [`ErrorKind::Unsupported`] or
     /// [`ErrorKind::Io`].
     pub fn open(path: &Path) -> Result<Model> {
-        let mapped = Mapped::open(path)?;
+        Model::of(Mapped::open(path)?)
+    }
+
+    /// As [`Self::open`] for a file that is mapped, or was in memory already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of(mapped: Mapped) -> Result<Model> {
+        let path = &mapped.path().to_path_buf();
         let file = mapped.file();
         let model = inkstone_model::Model::new(file).map_err(|e| unfit(path, e))?;
         let refused = |kind, what: &str| Error::text(kind, format!("{}: {what}", path.display()));

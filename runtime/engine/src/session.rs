@@ -12,7 +12,7 @@ use inkstone_model::{Core, Fault, SessionError, Step};
 
 use crate::cancel::Canceller;
 use crate::config::{Full, Plan, SessionConfig};
-use crate::device::Running;
+use crate::device::{Memory, Running};
 use crate::energy::Meter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::governor::{CAPS, Caps, Conditions, Governor};
@@ -104,6 +104,15 @@ impl Model {
     pub fn session(&self, config: &SessionConfig) -> Result<Session> {
         Session::new(self, config)
     }
+
+    /// As [`Self::session`], computing in `memory`, which begins at a multiple of 64 and has the
+    /// [`Memory::arena`](crate::Plan::memory) bytes of the plan. Forks take memory of their own.
+    ///
+    /// # Errors
+    /// As there; [`ErrorKind::OutOfMemory`] for less memory than that, [`ErrorKind::Invalid`] where it begins elsewhere.
+    pub fn session_in(&self, memory: &'static mut [u8], config: &SessionConfig) -> Result<Session> {
+        Session::make(self, config, Some(memory))
+    }
 }
 
 impl Session {
@@ -112,13 +121,18 @@ impl Session {
     /// # Errors
     /// As there.
     pub fn new(model: &Model, config: &SessionConfig) -> Result<Session> {
+        Session::make(model, config, None)
+    }
+
+    fn make(model: &Model, config: &SessionConfig, memory: Option<Memory>) -> Result<Session> {
         let plan = model.plan(config)?;
         let context = plan.config.context as usize;
         let limits = Limits {
             vocabulary: model.spec().vocabulary as usize,
             history: context,
         };
-        let backend = plan.device.open(model, &plan, config.isa.as_deref())?;
+        let isa = config.isa.as_deref();
+        let backend = plan.device.open(model, &plan, isa, memory)?;
         let mut session = Session {
             speculator: Speculator::new(model, &plan, config)?,
             core: Core::new(backend, reserved(context, context)?, plan.layout),

@@ -75,7 +75,7 @@ const fn ascii() -> [Class; 128] {
     table
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "unicode"))]
 mod tests {
     use super::*;
 
@@ -83,7 +83,7 @@ mod tests {
     fn the_ascii_table_says_what_the_categories_say() {
         for byte in 0..128_u8 {
             let character = char::from(byte);
-            let category = get_general_category(character).abbreviation();
+            let category = unicode_general_category::get_general_category(character).abbreviation();
             let expected = match category.as_bytes()[0] {
                 _ if character.is_whitespace() => Class::Space,
                 b'L' => Class::Cased,
