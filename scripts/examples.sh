@@ -1,5 +1,6 @@
 #!/bin/bash
-# examples.sh: what the READMEs of the examples say, done: C and C++ on this machine, the storyteller on a board.
+# examples.sh: what the READMEs of the examples say, done: C and C++ on this machine, WebAssembly in Node and a page, the
+# storyteller on a board.
 #
 # The C example is compiled by gcc and clang, runs under valgrind and with AddressSanitizer, and answers. The story that
 # a Cortex-M4 tells is the host's, and its program keeps within its flash. Needs INKSTONE and INKSTONE_MATERIALS.
@@ -35,6 +36,16 @@ echo "examples: no error and no leak, by valgrind and AddressSanitizer"
 export CROSS_DIR=$target/cross
 text="Once upon a time"
 "$inkstone" -q run "$story" "$text" --temp 0 -n 64 > "$work/host"
+
+PROFILE=emulated examples/web/build.sh
+node examples/web/node.mjs "$story" "$text" 64 | cmp - "$work/host"
+if command -v chromium > /dev/null && (cd "${PLAYWRIGHT:-.}" && node -e 'require("playwright-core")' 2> /dev/null); then
+  check=$PWD/examples/web/check.mjs
+  (cd "${PLAYWRIGHT:-.}" && node "$check" "$story")
+else
+  echo "examples: no chromium or no playwright-core here (PLAYWRIGHT: its folder); the page is left out"
+fi
+
 PROFILE=dev firmware-examples/run.sh cortex-m4 storyteller "$story" > "$work/board"
 # The board prints the beginning too.
 sed -n '2,$p' "$work/board" | head -c $((${#text} + 120)) > "$work/told"

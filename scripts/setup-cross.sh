@@ -4,13 +4,14 @@
 # Targets that rustup has installed are used as they are. Where they are absent, and rustup has no
 # `rust-src` either, Debian's `rust-src` package of the compiler's own version is unpacked into DIR
 # (nothing is installed) and cargo builds the standard library from it.
-# After sourcing: `cargo build $CROSS_CORE --target T` (no_std) or `cargo test $CROSS_STD --target T`.
+# After sourcing: `cargo build $CROSS_CORE --target T` (no_std) or `cargo test $CROSS_STD --target T`; WebAssembly with a
+# system, `cargo build $CROSS_WASI --target wasm32-wasip1`, links a library of C from Debian where rustup has none.
 set -eu
 cd "$(dirname "$0")/.."
 dir=${1:-${CARGO_TARGET_DIR:-target}/cross}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-targets="thumbv7em-none-eabihf thumbv8m.main-none-eabihf riscv32imc-unknown-none-elf riscv32imac-unknown-none-elf wasm32-unknown-unknown aarch64-unknown-linux-gnu"
+targets="thumbv7em-none-eabihf thumbv8m.main-none-eabihf riscv32imc-unknown-none-elf riscv32imac-unknown-none-elf wasm32-unknown-unknown wasm32-wasip1 aarch64-unknown-linux-gnu"
 version=$(rustc --version | cut -d' ' -f2)
 
 installed() {
@@ -34,6 +35,7 @@ unpack_debian_source() {
   package=$(apt-cache $options madison rust-src | awk -v v="$version" '{split($3, a, "+"); if (a[1] == v) {print $3; exit}}')
   [ -n "$package" ] || { echo "setup-cross: Debian has no rust-src $version; try: rustup target add $targets" >&2; exit 3; }
   (cd "$dir" && apt-get $options download -qq "rust-src=$package" && dpkg-deb -x rust-src_*.deb source && rm rust-src_*.deb)
+  (cd "$dir" && apt-get $options download -qq wasi-libc && dpkg-deb -x wasi-libc_*.deb source && rm wasi-libc_*.deb)
 }
 
 # One line of sources.list: where this machine takes Debian from, and the suites with newer compilers.
@@ -56,17 +58,20 @@ mirror() {
 } > "$dir/cross.env"
 
 if installed; then
-  echo 'export CROSS_CORE= CROSS_STD=' >> "$dir/cross.env"
+  echo 'export CROSS_CORE= CROSS_STD= CROSS_WASI= CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS=-Ctarget-feature=+simd128' >> "$dir/cross.env"
   echo "cross: rustup's own targets"
   exit 0
 fi
 library=$(rustc --print sysroot)/lib/rustlib/src/rust/library
 if [ ! -e "$library/Cargo.lock" ]; then
   library=$dir/source/usr/src/rustc-$version/library
-  [ -e "$library/Cargo.lock" ] || unpack_debian_source
+  [ -e "$library/Cargo.lock" ] && [ -e "$dir/source/usr/lib/wasm32-wasi/libc.a" ] || unpack_debian_source
 fi
 {
   echo "export RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$library"
-  echo 'export CROSS_CORE="-Zbuild-std=core,alloc" CROSS_STD="-Zbuild-std"'
+  echo 'export CROSS_CORE="-Zbuild-std=core,alloc" CROSS_STD="-Zbuild-std" CROSS_WASI="-Zbuild-std=std,panic_abort"'
+  wasi=$dir/source/usr/lib/wasm32-wasi
+  echo "export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS='-Ctarget-feature=+simd128 -Clink-self-contained=no -Clink-arg=-L$wasi" \
+    "-Clink-arg=$wasi/crt1-reactor.o -Clink-arg=-lc'"
 } >> "$dir/cross.env"
 echo "cross: the standard library of $version from source"
