@@ -16,7 +16,7 @@ models=${INKSTONE_MODELS:-models}
 target=${CARGO_TARGET_DIR:-target}
 work=$target/agreement
 mkdir -p "$work"
-[ "$how" = full ] && chunks=14 || chunks=1
+[ "$how" = full ] && chunks=14 greedy=24 || chunks=1 greedy=6
 # One package at a time: together they would share features, and llama.cpp would be compiled again.
 cargo build --quiet --release --package inkstone-oracle
 [ -n "${INKSTONE:-}" ] || cargo build --quiet --release --package inkstone-cli
@@ -36,7 +36,7 @@ for name in $names; do
     --candidate "ink:$ink,exact,kv=f32" --candidate "ink:$ink" --candidate "llama:$gguf" \
     --text "$materials/corpora/wikitext-2-test.txt" --text "$work/code.txt" \
     --text "$materials/corpora/chinese_classics.txt" --prompts "$materials/prompts.jsonl" \
-    --chunks "$chunks" -n 24 > "$work/$name.json"
+    --chunks "$chunks" -n "$greedy" > "$work/$name.json"
   jq -c --arg name "$name" '{
     model: $name,
     positions: .total[0].positions,

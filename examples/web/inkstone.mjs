@@ -19,7 +19,9 @@ function wasi(memory) {
       return 0
     },
     random_get(at, size) {
-      crypto.getRandomValues(new Uint8Array(memory().buffer, at, size))
+      // Node before version 20 has no global one.
+      const chance = globalThis.crypto ?? process.getBuiltinModule?.('node:crypto').webcrypto
+      chance.getRandomValues(new Uint8Array(memory().buffer, at, size))
       return 0
     },
     environ_sizes_get(count, size) {

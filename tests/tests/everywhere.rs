@@ -49,7 +49,14 @@ static MODELS: &[(&str, Origin)] = &[
 const FULL: &str = "INKSTONE_FULL";
 
 /// Targets that are another's like but for a little, or slow: they run what [`Origin::is_quick`] says.
-static LIKE_ANOTHER: &[&str] = &["aarch64-a76", "aarch64-a53", "wasm", "riscv32imac"];
+static LIKE_ANOTHER: &[&str] = &[
+    "aarch64-a76",
+    "aarch64-a53",
+    "wasm",
+    "cortex-m7",
+    "cortex-m55",
+    "riscv32imac",
+];
 
 /// The seeded format that boards run too: the others take the same way through their kernels.
 const ON_BOARDS: &str = "q8";
@@ -131,7 +138,7 @@ fn main() {
             }
             let (folder, label) = (folder.clone(), name.clone());
             let left_out = LIKE_ANOTHER.contains(target)
-                && !origin.is_quick(how)
+                && !origin.is_quick()
                 && env::var_os(FULL).is_none();
             let (what, present) = match folder {
                 Some(_) if left_out => (FULL, false),
@@ -182,12 +189,11 @@ impl Origin {
         }
     }
 
-    fn is_quick(self, how: &How) -> bool {
+    fn is_quick(self) -> bool {
         match self {
-            Origin::Story(weights) => weights == "q4" || matches!(how, How::Program(_)),
-            Origin::Seeded(_) => true,
-            Origin::Remade(_) | Origin::Wide(_) => matches!(how, How::Program(_)),
-            Origin::Real(_) => false,
+            Origin::Story(weights) => weights == "q4",
+            Origin::Seeded(format) => format == ON_BOARDS,
+            Origin::Remade(_) | Origin::Wide(_) | Origin::Real(_) => false,
         }
     }
 
