@@ -33,6 +33,16 @@ answer examples/c/answer
 make --quiet -C examples/c clean
 echo "examples: no error and no leak, by valgrind and AddressSanitizer"
 
+make --quiet -C runtime/capi install PREFIX="$work/prefix" TARGET="$target/release"
+cmake -S examples/c -B "$work/cmake" -DCMAKE_PREFIX_PATH="$work/prefix" > "$work/cmake.log" || { cat "$work/cmake.log" >&2; exit 1; }
+cmake --build "$work/cmake" > "$work/cmake.log" || { cat "$work/cmake.log" >&2; exit 1; }
+answer "$work/cmake/answer"
+answer "$work/cmake/answer-cpp"
+gcc -std=c99 -o "$work/by-pc" examples/c/answer.c \
+  $(sed -n "s|\${prefix}|$work/prefix|g; s/^Cflags: //p; s/^Libs: //p" "$work/prefix/lib/pkgconfig/inkstone.pc")
+answer "$work/by-pc"
+echo "examples: found by CMake and by pkg-config"
+
 export CROSS_DIR=$target/cross
 text="Once upon a time"
 "$inkstone" -q run "$story" "$text" --temp 0 -n 64 > "$work/host"
