@@ -137,9 +137,8 @@ fn main() {
                 continue;
             }
             let (folder, label) = (folder.clone(), name.clone());
-            let left_out = LIKE_ANOTHER.contains(target)
-                && !origin.is_quick()
-                && env::var_os(FULL).is_none();
+            let left_out =
+                LIKE_ANOTHER.contains(target) && !origin.is_quick() && env::var_os(FULL).is_none();
             let (what, present) = match folder {
                 Some(_) if left_out => (FULL, false),
                 Some(_) => (what, present),

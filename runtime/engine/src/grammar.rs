@@ -1,21 +1,19 @@
-//! Answers that a grammar holds to: which tokens may come next, and which must.
-//!
-//! The grammar itself is `llguidance`'s work; here it meets the vocabulary, the logits and the sequence.
+//! Answers that a grammar holds to.
 
+#[cfg(feature = "grammar")]
 mod gbnf;
+#[cfg(feature = "grammar")]
+#[path = "grammar/guided.rs"]
+mod held;
+#[cfg(not(feature = "grammar"))]
+#[path = "grammar/absent.rs"]
+mod held;
 
-use core::fmt;
-use std::collections::VecDeque;
-use std::sync::Arc;
+use serde_json::Value;
 
-use inkstone_text::{Kind, Options, Tokenizer};
-use llguidance::api::TopLevelGrammar;
-use llguidance::toktrie::{TokRxInfo, TokTrie, TokenizerEnv};
-use llguidance::{Matcher, ParserFactory};
-use serde_json::{Value, json};
+use crate::error::Result;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::model::Model;
+pub use held::{Constraint, Grammars};
 
 /// What a whole answer must be.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,203 +34,6 @@ impl Grammar {
     /// # Errors
     /// [`ErrorKind::Invalid`] with the line of what is none.
     pub fn gbnf(text: &str) -> Result<Grammar> {
-        gbnf::to_lark(text).map(Grammar::Lark)
-    }
-}
-
-/// A model's vocabulary, ready for grammars. Making it reads every token once; it serves any number of answers.
-pub struct Grammars {
-    factory: ParserFactory,
-    /// A token that ends an answer.
-    stop: u32,
-}
-
-/// A grammar on its way through one answer.
-pub struct Constraint {
-    matcher: Matcher,
-    /// Tokens that the grammar leaves no choice about, accepted and not yet drawn.
-    forced: VecDeque<u32>,
-    stop: u32,
-    /// Whether a token was drawn.
-    begun: bool,
-}
-
-impl fmt::Debug for Grammars {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Grammars")
-    }
-}
-
-impl fmt::Debug for Constraint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Constraint")
-    }
-}
-
-impl Grammars {
-    /// Those over the vocabulary of a model.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] where no token ends an answer.
-    pub fn of(model: &Model) -> Result<Grammars> {
-        let stops = model.stops();
-        let Some(&stop) = stops.first() else {
-            let text = "the model has no token that ends an answer: no grammar can end";
-            return Err(Error::text(ErrorKind::Unsupported, text));
-        };
-        let tokenizer = model.tokenizer();
-        let words: Vec<Vec<u8>> = (0..model.spec().vocabulary)
-            .map(|id| word(tokenizer, id))
-            .collect();
-        let info = TokRxInfo::new(model.spec().vocabulary, stop);
-        let vocabulary = Vocabulary {
-            model: model.clone(),
-            tree: TokTrie::from(&info, &words).with_eos_tokens(stops),
-        };
-        let mut factory =
-            ParserFactory::new_simple(&(Arc::new(vocabulary) as _)).map_err(refused)?;
-        factory.quiet();
-        factory.limits_mut().verbose_errors = false;
-        Ok(Grammars { factory, stop })
-    }
-
-    /// Makes a grammar ready for one answer.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`], naming what is wrong with the grammar or what it has that cannot be held to.
-    pub fn constraint(&self, grammar: &Grammar) -> Result<Constraint> {
-        let grammar = match grammar {
-            Grammar::JsonSchema(schema) => {
-                TopLevelGrammar::from_json_schema(spaced(schema.clone()))
-            }
-            Grammar::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
-            Grammar::Regex(text) => TopLevelGrammar::from_regex(text),
-        };
-        let parser = self.factory.create_parser(grammar).map_err(refused)?;
-        Ok(Constraint {
-            matcher: Matcher::new(Ok(parser)),
-            forced: VecDeque::new(),
-            stop: self.stop,
-            begun: false,
-        })
-    }
-}
-
-impl Constraint {
-    /// Whether nothing may follow but the end.
-    pub fn is_complete(&self) -> bool {
-        self.matcher.is_stopped()
-    }
-
-    /// Whether the answer may end here.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`] where the grammar has taken more work than it may.
-    pub fn may_end(&mut self) -> Result<bool> {
-        self.matcher.is_accepting().map_err(refused)
-    }
-
-    /// Goes over as many of these tokens as may come next; how many those are.
-    ///
-    /// # Errors
-    /// As [`Self::may_end`].
-    pub fn follow(&mut self, tokens: &[u32]) -> Result<usize> {
-        self.matcher.try_consume_tokens(tokens).map_err(refused)
-    }
-
-    /// A token that must come next; before the first one is drawn there is none.
-    pub(crate) fn next_forced(&mut self) -> Option<u32> {
-        if !self.begun {
-            return None;
-        }
-        if self.forced.is_empty() {
-            self.forced.extend(self.matcher.consume_ff_tokens());
-        }
-        let ended = || self.matcher.is_stopped().then_some(self.stop);
-        self.forced.front().copied().or_else(ended)
-    }
-
-    /// Takes note that it was drawn.
-    pub(crate) fn take_forced(&mut self) {
-        self.forced.pop_front();
-    }
-
-    /// Makes the logits of all tokens −∞ that may not come next.
-    pub(crate) fn mask(&mut self, logits: &mut [f32]) -> Result<()> {
-        let allowed = self.matcher.compute_mask_or_eos().map_err(refused)?;
-        for (id, logit) in logits.iter_mut().enumerate() {
-            if !allowed.get(id) {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes note of a token that was drawn by the mask.
-    pub(crate) fn accept(&mut self, token: u32) -> Result<()> {
-        self.begun = true;
-        if self.matcher.is_stopped() {
-            return Ok(());
-        }
-        self.matcher.consume_token(token).map_err(refused)
-    }
-}
-
-/// White space between the parts of a document, where the schema does not say: small models would not come to an end of it.
-const SPACE: &str = r"( |\n[ \t]{0,20})?";
-
-fn spaced(mut schema: Value) -> Value {
-    if let Some(schema) = schema.as_object_mut() {
-        schema
-            .entry("x-guidance")
-            .or_insert_with(|| json!({"whitespace_pattern": SPACE}));
-    }
-    schema
-}
-
-fn refused(error: impl fmt::Display) -> Error {
-    let text = error.to_string();
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
-    let first = lines.next().unwrap_or_default();
-    // What announces something is followed by it, at the end of a drawing of where.
-    let last = lines.next_back().filter(|_| first.ends_with(':'));
-    let last = last.map_or(String::new(), |line| format!(" {}", line.trim()));
-    Error::text(ErrorKind::Invalid, format!("grammar: {first}{last}"))
-}
-
-/// What a token stands for: its text, behind a mark where it is a name; nothing where no text has it.
-fn word(tokenizer: Tokenizer<'_>, id: u32) -> Vec<u8> {
-    let bytes = tokenizer.token_bytes(id).unwrap_or_default();
-    match tokenizer.kind(id) {
-        Some(Kind::Control) => [&[TokTrie::SPECIAL_TOKEN_MARKER], bytes].concat(),
-        Some(Kind::Normal | Kind::UserDefined | Kind::Byte) => bytes.to_vec(),
-        Some(Kind::Unknown | Kind::Unused) | None => Vec::new(),
-    }
-}
-
-/// A model's tokens as `llguidance` wants them.
-struct Vocabulary {
-    model: Model,
-    tree: TokTrie,
-}
-
-impl TokenizerEnv for Vocabulary {
-    fn tok_trie(&self) -> &TokTrie {
-        &self.tree
-    }
-
-    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
-        self.tree.tokenize_with_greedy_fallback(bytes, |text| {
-            let mut tokens = Vec::new();
-            self.model
-                .tokenizer()
-                .encode(text, Options::PLAIN, &mut tokens);
-            tokens
-        })
-    }
-
-    /// A text within an answer has no space put before it.
-    fn tokenize_is_canonical(&self) -> bool {
-        !self.model.tokenizer().prefixes_space()
+        held::to_lark(text).map(Grammar::Lark)
     }
 }

@@ -1,11 +1,12 @@
 //! From words to the tokens a model is asked with.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+#[cfg(feature = "jinja")]
+#[path = "prompt/jinja.rs"]
+mod template;
+#[cfg(not(feature = "jinja"))]
+#[path = "prompt/absent.rs"]
+mod template;
 
-use inkstone_text::template::{self, Context, DateTime};
-use serde_json::Value;
-
-use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 
 impl Model {
@@ -34,53 +35,6 @@ impl Model {
         let mut tokens = Vec::new();
         tokenizer.encode(rendered, options, &mut tokens);
         tokens
-    }
-
-    /// The text of a conversation, by the file's template; dates in it are today's, UTC.
-    ///
-    /// `messages` and `tools` are as in OpenAI's interface.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] where the file has no template, [`ErrorKind::Invalid`] where the template refuses the
-    /// conversation or fails.
-    pub fn render_chat(
-        &self,
-        messages: &Value,
-        tools: Option<&Value>,
-        add_generation_prompt: bool,
-    ) -> Result<String> {
-        let seconds = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
-        let context = Context {
-            messages: messages.clone(),
-            tools: tools.cloned(),
-            add_generation_prompt,
-            now: DateTime::from_unix(seconds),
-            ..Context::default()
-        };
-        self.render(context)
-    }
-
-    /// As [`Self::render_chat`], with everything a template may be given; the texts of the tokens that begin and end a
-    /// sequence are filled in where they are empty.
-    ///
-    /// # Errors
-    /// As [`Self::render_chat`].
-    pub fn render(&self, mut context: Context) -> Result<String> {
-        let none = || {
-            let text = format!("{} is a base model: it has no chat template", self.name());
-            Error::text(ErrorKind::Unsupported, text)
-        };
-        let source = self.template()?.ok_or_else(none)?;
-        if context.bos_token.is_empty() {
-            context.bos_token = self.bos_text().unwrap_or_default();
-        }
-        if context.eos_token.is_empty() {
-            context.eos_token = self.text_of(self.tokenizer().eos()).unwrap_or_default();
-        }
-        template::render(source, &context)
-            .map_err(|e| Error::text(ErrorKind::Invalid, e.to_string()))
     }
 
     fn bos_text(&self) -> Option<String> {
