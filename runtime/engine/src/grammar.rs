@@ -32,7 +32,7 @@ impl Grammar {
     /// A grammar of llama.cpp's, GBNF.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] with the line of what is none.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with the line of what is none.
     pub fn gbnf(text: &str) -> Result<Grammar> {
         held::to_lark(text).map(Grammar::Lark)
     }
