@@ -362,8 +362,8 @@ fn ctrl_c_ends_with_130_and_leaves_what_can_be_resumed() {
     }
     let id = child.id().to_string();
     assert!(
-        std::process::Command::new("kill")
-            .args(["-INT", &id])
+        std::process::Command::new("sh")
+            .args(["-c", &format!("kill -INT {id}")])
             .status()
             .unwrap()
             .success()
