@@ -1,9 +1,11 @@
 //! The thesis: from one file, servers, phones, browsers and microcontrollers print the same logits.
 //!
 //! Every target runs `inkstone-proof`: 64 tokens of a prompt in chunks of 1, 17 and 64, then 64 greedy ones, with keys
-//! and values in f16 and in int8; `INKSTONE_FULL=1` leaves nothing out. `golden/everywhere.txt` holds the hash of all logits of a model and a stored form;
-//! `INKSTONE_BLESS=1` writes it anew, from this processor. Other targets are programs that `scripts/everywhere.sh`
+//! and values in f16 and in int8; `INKSTONE_FULL=1` leaves nothing out. `golden/everywhere.txt` holds the hash of all
+//! logits of a model and a stored form; `INKSTONE_BLESS=1` writes it anew, from this processor. Other targets are programs that `scripts/everywhere.sh`
 //! builds into the folder `INKSTONE_TARGETS`.
+
+mod support;
 
 use inkstone_converter::convert::{Options, Weights};
 use inkstone_converter::{Source, convert};
@@ -20,6 +22,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+
+/// The file of what hashes must be.
+const GOLDEN: &str = "everywhere.txt";
 
 /// Where a model comes from.
 #[derive(Clone, Copy)]
@@ -213,21 +218,6 @@ fn wide(format: &'static Format) -> Recipe {
     }
 }
 
-/// Each kind of layer has all optional parts; every other one sees 24 positions.
-fn seeded(format: &'static Format) -> Recipe {
-    Recipe {
-        formats: vec![format],
-        embed: format,
-        vocabulary: 258,
-        windows: vec![Some(24), None],
-        biases: true,
-        qk_norms: true,
-        post_norms: true,
-        cap: Some(30.0),
-        ..Recipe::default()
-    }
-}
-
 fn story() -> Option<PathBuf> {
     needs::materials("models/stories260K-f32.gguf")
 }
@@ -250,7 +240,7 @@ fn file(name: &str, origin: Origin) -> Result<PathBuf, Failed> {
             fs::remove_file(plain)?;
         }
         Origin::Wide(format) => tiny::write(&wide(row(format)?), &path),
-        Origin::Seeded(format) => tiny::write(&seeded(row(format)?), &path),
+        Origin::Seeded(format) => tiny::write(&support::recipe(row(format)?), &path),
         Origin::Real(file) => {
             let from = needs::model(&format!("{file}.gguf")).ok_or("it was there")?;
             converted(&from, "q4", &path)?;
@@ -370,7 +360,7 @@ fn frames(mut bytes: &mut [u8], target: &str) -> Result<Found, Failed> {
 
 /// Every case is there, and its hash is the one that is committed.
 fn judged(name: &str, target: &str, found: Found) -> Result<(), Failed> {
-    let known = goldens();
+    let known = support::golden::read(GOLDEN);
     let mut forms = BTreeSet::<&str>::new();
     for (kv, chunk, isa, hash) in &found {
         forms.insert(kv);
@@ -405,27 +395,10 @@ fn seen() -> String {
     found.iter().map(of).collect()
 }
 
-fn goldens() -> BTreeMap<String, String> {
-    let text = fs::read_to_string(golden()).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| line.rsplit_once(": "));
-    lines
-        .map(|(name, hash)| (name.into(), hash.into()))
-        .collect()
-}
-
 fn bless() {
-    let mut all = goldens();
     let found = FOUND.lock().expect("the trials are over");
-    for (key, by) in found.iter() {
-        all.extend(by.values().next().map(|hash| (key.clone(), hash.clone())));
-    }
-    let lines: String = all
-        .iter()
-        .map(|(name, hash)| format!("{name}: {hash}\n"))
-        .collect();
-    fs::write(golden(), lines).expect("the repository can be written");
-}
-
-fn golden() -> PathBuf {
-    needs::workspace().join("tests/golden/everywhere.txt")
+    let first = |(key, by): (&String, &BTreeMap<String, String>)| {
+        by.values().next().map(|hash| (key.clone(), hash.clone()))
+    };
+    support::golden::renew(GOLDEN, found.iter().filter_map(first));
 }

@@ -11,9 +11,11 @@ use inkstone_engine::{KVS, Kv, Model, SessionConfig};
 use inkstone_tests::needs;
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::{env, fs};
+
+/// The file of what hashes must be.
+const GOLDEN: &str = "hashes.txt";
 
 /// Chunks that a prompt is run in.
 static CHUNKS: &[u32] = &[1, 17, 512];
@@ -49,7 +51,8 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if env::var_os("INKSTONE_BLESS").is_some() {
-        bless();
+        let found = FOUND.lock().expect("the trials are over");
+        support::golden::renew(GOLDEN, found.clone());
     }
     conclusion.exit()
 }
@@ -184,31 +187,9 @@ fn pinned(name: &str, hash: String) -> Result<(), Failed> {
     if env::var_os("INKSTONE_BLESS").is_some() {
         return Ok(());
     }
-    let known = goldens();
+    let known = support::golden::read(GOLDEN);
     let truth = known
         .get(name)
         .ok_or_else(|| format!("{name} is not in golden/hashes.txt"))?;
     equal(truth, &hash, &format!("{name}, against golden/hashes.txt"))
-}
-
-fn goldens() -> BTreeMap<String, String> {
-    let text = fs::read_to_string(golden()).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| line.rsplit_once(": "));
-    lines
-        .map(|(name, hash)| (name.into(), hash.into()))
-        .collect()
-}
-
-fn bless() {
-    let mut all = goldens();
-    all.extend(FOUND.lock().expect("the trials are over").clone());
-    let lines: String = all
-        .iter()
-        .map(|(name, hash)| format!("{name}: {hash}\n"))
-        .collect();
-    fs::write(golden(), lines).expect("the repository can be written");
-}
-
-fn golden() -> PathBuf {
-    needs::workspace().join("tests/golden/hashes.txt")
 }

@@ -1,6 +1,8 @@
 //! Models for tests of the whole engine: tiny ones with a tokenizer of bytes, and real ones, converted.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod golden;
+
 use inkstone_converter::convert::Options;
 use inkstone_converter::{Source, convert};
 use inkstone_engine::format::SectionKind;
