@@ -26,7 +26,18 @@ static ARROWS: &[(&str, &[&str])] = &[
     ("eval", &["engine"]),
     ("converter", &["quant", "format", "model", "text"]),
     ("agent-lite", &["text"]),
-    ("finetune", &["converter", "engine", "cpu"]),
+    (
+        "finetune",
+        &[
+            "quant",
+            "format",
+            "model",
+            "text",
+            "converter",
+            "engine",
+            "cpu",
+        ],
+    ),
 ];
 
 /// The crates that may depend on any other.

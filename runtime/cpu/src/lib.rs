@@ -19,6 +19,8 @@ mod scales;
 mod simd;
 mod snapshot;
 mod team;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use cpu::{Cpu, CpuError};
 pub use isa::{ISAS, Isa, IsaError, VARIABLE};

@@ -193,8 +193,14 @@ impl Model {
         self.0.mapped.verify(progress)
     }
 
-    pub(crate) fn view(&self) -> inkstone_model::Model<'_> {
+    /// The checked model, for those who read its weights.
+    pub fn view(&self) -> inkstone_model::Model<'_> {
         inkstone_model::Model::new(self.file()).expect("`open` has checked the same bytes")
+    }
+
+    /// The bytes of the file, which places of weights count from.
+    pub fn file_bytes(&self) -> &[u8] {
+        self.0.mapped.bytes()
     }
 
     pub(crate) fn bytes(&self) -> Bytes {

@@ -70,6 +70,62 @@ pub struct Linear<T> {
     pub bias: Option<T>,
 }
 
+impl<T> Linear<T> {
+    /// The same with references.
+    pub const fn as_ref(&self) -> Linear<&T> {
+        Linear {
+            weight: &self.weight,
+            bias: self.bias.as_ref(),
+        }
+    }
+
+    fn map<U>(self, weight: u16, bias: u16, f: &mut impl FnMut(u16, T) -> U) -> Linear<U> {
+        Linear {
+            weight: f(weight, self.weight),
+            bias: self.bias.map(|b| f(bias, b)),
+        }
+    }
+}
+
+impl<T> Weights<T> {
+    /// Something else in each slot; `f` is told the role's number.
+    pub fn map<U>(self, mut f: impl FnMut(u16, T) -> U) -> Weights<U> {
+        let [first, second] = self.rope;
+        Weights {
+            embed: f(EMBED, self.embed),
+            final_norm: f(FINAL_NORM, self.final_norm),
+            head: self.head.map(|t| f(HEAD, t)),
+            rope: [first.map(|t| f(ROPE_0, t)), second.map(|t| f(ROPE_1, t))],
+        }
+    }
+}
+
+impl<T> Layer<T> {
+    /// Something else in each slot; `f` is told the role's number.
+    pub fn map<U>(self, mut f: impl FnMut(u16, T) -> U) -> Layer<U> {
+        let a = self.attention;
+        Layer {
+            mixer_norm: f(MIXER_NORM, self.mixer_norm),
+            attention: Attention {
+                q: a.q.map(Q, Q_BIAS, &mut f),
+                k: a.k.map(K, K_BIAS, &mut f),
+                v: a.v.map(V, V_BIAS, &mut f),
+                o: a.o.map(O, O_BIAS, &mut f),
+                q_norm: a.q_norm.map(|t| f(Q_NORM, t)),
+                k_norm: a.k_norm.map(|t| f(K_NORM, t)),
+            },
+            mixer_post_norm: self.mixer_post_norm.map(|t| f(MIXER_POST_NORM, t)),
+            ffn_norm: f(FFN_NORM, self.ffn_norm),
+            ffn: Gated {
+                gate: f(GATE, self.ffn.gate),
+                up: f(UP, self.ffn.up),
+                down: f(DOWN, self.ffn.down),
+            },
+            ffn_post_norm: self.ffn_post_norm.map(|t| f(FFN_POST_NORM, t)),
+        }
+    }
+}
+
 /// A role's number in files and its name in messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Role {

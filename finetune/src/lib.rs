@@ -1,0 +1,19 @@
+//! Training on processors: a hand-written backward pass for every architecture the runtime runs.
+//!
+//! [`Net`] is a model taken for training: its frozen matrices as they ship, or unpacked ahead, and what is trained.
+//! [`Net::step`] runs packed sequences forwards and backwards and leaves gradients. No tape: each operation of
+//! [`mod@layer`] has its derivative beside it.
+
+pub mod attention;
+pub mod compute;
+pub mod head;
+pub mod layer;
+pub mod linear;
+pub mod net;
+pub mod optimizer;
+pub mod pack;
+pub mod random;
+pub mod weight;
+
+pub use net::{Method, Net, Options};
+pub use pack::{Pack, Sample};

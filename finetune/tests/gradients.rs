@@ -1,0 +1,292 @@
+//! The backward pass against differences of the forward pass, and what must not change it.
+
+use inkstone_cpu::train::Precision;
+use inkstone_finetune::random::Random;
+use inkstone_finetune::{Method, Net, Options, Pack, Sample};
+use inkstone_format::File;
+use inkstone_model::reference::Reference;
+use inkstone_model::spec::Activation;
+use inkstone_model::{Activations, Backend, Batch, Config, Kv, Model, Plan, Wanted};
+use inkstone_quant::Format;
+use inkstone_tests::tiny::{Recipe, ink};
+
+const LORA: Method = Method::Lora {
+    rank: 4,
+    alpha: 8.0,
+    packed: false,
+};
+
+/// Models with every optional part, and without any.
+fn recipes() -> Vec<Recipe> {
+    let q8 = Format::by_name("q8").expect("a row of FORMATS");
+    vec![
+        Recipe::default(),
+        Recipe {
+            biases: true,
+            qk_norms: true,
+            post_norms: true,
+            windows: vec![Some(5), None],
+            cap: Some(20.0),
+            activation: Activation::GeluTanh,
+            head: Some(q8),
+            formats: vec![q8],
+            layers: 3,
+            ..Recipe::default()
+        },
+    ]
+}
+
+fn options(method: Method) -> Options {
+    Options {
+        method,
+        precision: Precision::F32,
+        checkpointing: false,
+        seed: 7,
+    }
+}
+
+/// Three sequences; some of their tokens are not learnt.
+fn pack(vocabulary: u32) -> Pack {
+    let mut random = Random::new(3, "pack");
+    let mut pack = Pack::default();
+    for length in [19, 1, 70] {
+        let tokens: Vec<u32> = (0..length)
+            .map(|_| random.below(vocabulary as usize) as u32)
+            .collect();
+        let learnt = (0..length).map(|i| i % 3 != 1).collect();
+        pack.push(&Sample { tokens, learnt });
+    }
+    pack
+}
+
+/// A net whose adapters do something.
+fn net<'a>(model: &Model<'a>, bytes: &'a [u8], options: Options) -> Net<'a> {
+    let mut net = Net::new(model, bytes, options);
+    for tensor in net
+        .trained
+        .iter_mut()
+        .filter(|t| t.name.ends_with("lora_b"))
+    {
+        let mut random = Random::new(5, &tensor.name);
+        tensor
+            .values
+            .iter_mut()
+            .for_each(|x| *x = random.normal(0.05));
+    }
+    net
+}
+
+#[test]
+fn gradients_are_slopes_of_the_loss() {
+    for recipe in recipes() {
+        let bytes = ink(&recipe);
+        let model = Model::new(File::parse(&bytes).unwrap()).unwrap();
+        let pack = pack(recipe.vocabulary);
+        for method in [Method::Full, LORA] {
+            let mut net = net(&model, &bytes, options(method));
+            let mut gradients = net.gradients();
+            net.step(&pack, 1.0, &mut gradients);
+            for index in 0..net.trained.len() {
+                slope(&mut net, &pack, index, &gradients[index]);
+            }
+        }
+    }
+}
+
+/// The loss along a random direction of one tensor, against the gradient's share in it.
+fn slope(net: &mut Net<'_>, pack: &Pack, index: usize, gradient: &[f32]) {
+    let held = net.trained[index].values.clone();
+    let name = net.trained[index].name.clone();
+    let mut random = Random::new(11, &name);
+    // Along the gradient, and a little beside it: a direction in which the loss moves more than it is rounded.
+    let length = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
+    assert!(length > 0.0, "{name} has no gradient");
+    let spread = length / (held.len() as f32).sqrt();
+    let direction: Vec<f32> = gradient
+        .iter()
+        .map(|g| (g + random.normal(spread)) / length)
+        .collect();
+    let predicted: f64 = direction
+        .iter()
+        .zip(gradient)
+        .map(|(d, g)| f64::from(*d) * f64::from(*g))
+        .sum();
+    let size = held.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-3);
+    let mut best = f64::INFINITY;
+    for share in [3e-3, 1e-3, 3e-4] {
+        let step = share * size;
+        let mut loss = |sign: f32| {
+            let moved = held
+                .iter()
+                .zip(&direction)
+                .map(|(x, d)| x + sign * step * d);
+            net.trained[index].values = moved.collect();
+            net.evaluate(pack).sum
+        };
+        let seen = (loss(1.0) - loss(-1.0)) / (2.0 * f64::from(step));
+        best = best.min((seen - predicted).abs() / predicted.abs());
+    }
+    net.trained[index].values = held;
+    assert!(best < 5e-3, "{name}: {best:.2e} off");
+}
+
+#[test]
+fn losses_are_those_of_the_runtime() {
+    for recipe in recipes() {
+        let bytes = ink(&recipe);
+        let model = Model::new(File::parse(&bytes).unwrap()).unwrap();
+        let pack = pack(recipe.vocabulary);
+        let net = Net::new(&model, &bytes, options(LORA));
+        let seen = net.evaluate(&pack);
+        let mut expected = 0.0;
+        for sequence in &pack.sequences {
+            let tokens = &pack.tokens[sequence.clone()];
+            let logits = logits(&model, &bytes, tokens);
+            for (row, label) in pack
+                .targets
+                .iter()
+                .filter(|(row, _)| sequence.contains(row))
+            {
+                let row = &logits[row - sequence.start];
+                let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
+                expected += sum.ln() - f64::from(row[*label as usize]);
+            }
+        }
+        let off = (seen.sum - expected).abs() / expected;
+        assert!(off < 1e-5, "{} instead of {expected}", seen.sum);
+    }
+}
+
+/// The reference backend's logits of every position, with exact activations and keys.
+fn logits(model: &Model<'_>, bytes: &[u8], tokens: &[u32]) -> Vec<Vec<f32>> {
+    let n = tokens.len() as u32;
+    let config = Config {
+        context: n,
+        batch: n,
+        logits: n,
+        threads: 1,
+        rewind: 1,
+        kv: Kv::F32,
+        activations: Activations::F32,
+    };
+    let plan = Plan::new(model, config).unwrap();
+    let mut reference = Reference::new(plan, plan.ops(model), bytes);
+    reference
+        .run(&Batch {
+            tokens,
+            start: 0,
+            wanted: Wanted::All,
+            stop: None,
+        })
+        .unwrap();
+    (0..tokens.len())
+        .map(|row| reference.logits(row).to_vec())
+        .collect()
+}
+
+#[test]
+fn neither_threads_nor_checkpointing_change_a_bit() {
+    for recipe in recipes() {
+        let bytes = ink(&recipe);
+        let model = Model::new(File::parse(&bytes).unwrap()).unwrap();
+        let pack = pack(recipe.vocabulary);
+        for method in [Method::Full, LORA] {
+            for precision in [Precision::F32, Precision::detect()] {
+                let run = |threads: usize, checkpointing: bool| {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                    pool.unwrap().install(|| {
+                        let options = Options {
+                            precision,
+                            checkpointing,
+                            ..options(method)
+                        };
+                        let net = net(&model, &bytes, options);
+                        let mut gradients = net.gradients();
+                        let losses = net.step(&pack, 0.1, &mut gradients);
+                        (losses, gradients)
+                    })
+                };
+                let once = run(1, false);
+                assert!(once == run(2, false), "two threads");
+                assert!(once == run(3, true), "three threads and checkpointing");
+            }
+        }
+    }
+}
+
+#[test]
+fn packing_changes_no_loss() {
+    let recipe = &recipes()[1];
+    let bytes = ink(recipe);
+    let model = Model::new(File::parse(&bytes).unwrap()).unwrap();
+    let whole = pack(recipe.vocabulary);
+    let net = net(&model, &bytes, options(LORA));
+    let mut together = net.gradients();
+    let mut apart = net.gradients();
+    let packed = net.step(&whole, 1.0, &mut together);
+    let mut sum = 0.0;
+    for sequence in &whole.sequences {
+        let learnt = |row: &usize| whole.targets.iter().any(|(target, _)| target + 1 == *row);
+        let mut single = Pack::default();
+        single.push(&Sample {
+            tokens: whole.tokens[sequence.clone()].to_vec(),
+            learnt: sequence.clone().map(|row| learnt(&row)).collect(),
+        });
+        sum += net.step(&single, 1.0, &mut apart).sum;
+    }
+    assert!(
+        (packed.sum - sum).abs() < 1e-4 * sum,
+        "{} {sum}",
+        packed.sum
+    );
+    for ((together, apart), tensor) in together.iter().zip(&apart).zip(&net.trained) {
+        let off = distance(together, apart);
+        assert!(off < 1e-4, "{}: {off:.1e}", tensor.name);
+    }
+}
+
+#[test]
+fn packed_weights_and_bf16_are_close_to_f32() {
+    let recipe = &recipes()[1];
+    let bytes = ink(recipe);
+    let model = Model::new(File::parse(&bytes).unwrap()).unwrap();
+    let pack = pack(recipe.vocabulary);
+    let run = |precision, packed| {
+        let method = Method::Lora {
+            rank: 4,
+            alpha: 8.0,
+            packed,
+        };
+        let options = Options {
+            precision,
+            ..options(method)
+        };
+        let net = net(&model, &bytes, options);
+        let mut gradients = net.gradients();
+        let losses = net.step(&pack, 1.0, &mut gradients);
+        (losses, gradients)
+    };
+    let plain = run(Precision::F32, false);
+    assert!(plain == run(Precision::F32, true), "unpacked at each use");
+    let rounded = run(Precision::detect(), false);
+    assert!((plain.0.sum - rounded.0.sum).abs() < 1e-2 * plain.0.sum);
+    for (plain, rounded) in plain.1.iter().zip(&rounded.1) {
+        assert!(
+            distance(plain, rounded) < 5e-2,
+            "{:.1e}",
+            distance(plain, rounded)
+        );
+    }
+    assert!(
+        rounded == run(Precision::detect(), true),
+        "unpacked at each use"
+    );
+}
+
+/// The length of the difference, in lengths of the first.
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    let square = |x: f32| x * x;
+    let difference: f32 = a.iter().zip(b).map(|(a, b)| square(a - b)).sum();
+    let length: f32 = a.iter().map(|a| square(*a)).sum();
+    (difference / length.max(1e-12)).sqrt()
+}

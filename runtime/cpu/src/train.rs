@@ -1,0 +1,17 @@
+//! What training needs of a processor: products of matrices in f32 or bf16, and what is done to rows between them.
+//!
+//! Every element of a product is one sum over ascending inputs, whatever rows are computed beside it, so that the number
+//! of threads changes no bit. Sums over rows have sixteen interleaved partial sums, as everywhere.
+
+#[cfg(target_arch = "x86_64")]
+mod bf16;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "train/other.rs"]
+mod bf16;
+mod product;
+pub mod rows;
+mod view;
+
+pub use bf16::Packed;
+pub use product::{Precision, Right, To, multiply};
+pub use view::View;

@@ -1,0 +1,76 @@
+//! Matrices of f32 where they lie.
+
+/// A matrix inside a slice: element `(r, c)` stands at `r · row_stride + c · column_stride`.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> View<'a> {
+    /// `rows × columns`, row by row.
+    ///
+    /// # Panics
+    /// `data` is too short.
+    #[must_use]
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> View<'a> {
+        View::strided(data, rows, columns, columns)
+    }
+
+    /// `rows × columns`, from one row to the next `stride` elements.
+    ///
+    /// # Panics
+    /// `data` is too short.
+    #[must_use]
+    pub fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> View<'a> {
+        let end = match rows {
+            0 => 0,
+            _ => (rows - 1) * stride + columns,
+        };
+        assert!(end <= data.len(), "a matrix exceeds its slice");
+        View {
+            data,
+            rows,
+            columns,
+            row_stride: stride,
+            column_stride: 1,
+        }
+    }
+
+    /// Rows and columns exchanged.
+    #[must_use]
+    pub fn transposed(self) -> View<'a> {
+        View {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Elements from a row to the next, and from a column to the next.
+    pub(super) fn strides(&self) -> (usize, usize) {
+        (self.row_stride, self.column_stride)
+    }
+
+    /// The first element of `row` and all that follows it in the slice.
+    pub(super) fn from_row(&self, row: usize) -> &'a [f32] {
+        &self.data[(row * self.row_stride).min(self.data.len())..]
+    }
+}
