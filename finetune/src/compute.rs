@@ -3,11 +3,8 @@
 use inkstone_cpu::train::{self, Precision, Right, To, View};
 use rayon::prelude::*;
 
-/// Rows of a product that a thread takes at once.
-const TILE: usize = 96;
-
-/// Rows of a product that has few of them.
-const SMALL: usize = 24;
+/// Rows of a product that a thread takes at once, by how many there are: each lays the weights out anew.
+const TILES: [(usize, usize); 3] = [(512, 256), (256, 96), (0, 24)];
 
 /// The sum of products `left · right` into `to`, rows `columns` apart from `column` on; added to what is there, or in
 /// its place.
@@ -19,7 +16,8 @@ pub fn product(
     add: bool,
 ) {
     let rows = to.len() / stride.max(1);
-    let tile = if rows >= 4 * TILE { TILE } else { SMALL };
+    let tile = TILES.iter().find(|(least, _)| rows >= *least);
+    let (_, tile) = *tile.expect("the last row of the table is for every number");
     to.par_chunks_mut(tile * stride)
         .enumerate()
         .for_each(|(index, chunk)| {

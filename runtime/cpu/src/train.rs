@@ -3,10 +3,6 @@
 //! Every element of a product is one sum over ascending inputs, whatever rows are computed beside it, so that the number
 //! of threads changes no bit. Sums over rows have sixteen interleaved partial sums, as everywhere.
 
-#[cfg(target_arch = "x86_64")]
-mod bf16;
-#[cfg(not(target_arch = "x86_64"))]
-#[path = "train/other.rs"]
 mod bf16;
 mod product;
 pub mod rows;

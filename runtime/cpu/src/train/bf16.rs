@@ -1,7 +1,6 @@
-//! Products in bf16: `vdpbf16ps` multiplies sixteen pairs and adds them to sixteen f32.
+//! Products in bf16: an instruction multiplies sixteen pairs and adds them to sixteen f32.
 #![allow(unsafe_code)]
 
-use core::arch::x86_64::*;
 use core::cell::RefCell;
 use std::vec;
 use std::vec::Vec;
@@ -10,6 +9,16 @@ use multiversion::multiversion;
 
 use super::product::To;
 use super::view::View;
+
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "bf16/other.rs"]
+mod machine;
+#[cfg(target_arch = "x86_64")]
+#[path = "bf16/x86.rs"]
+mod machine;
+mod portable;
+
+pub(super) use machine::available;
 
 /// Pairs of bf16 in a register.
 const LANES: usize = 16;
@@ -33,10 +42,21 @@ pub struct Packed {
     data: Vec<Line>,
 }
 
-/// Whether this processor has the instruction.
-pub(super) fn available() -> bool {
-    std::arch::is_x86_feature_detected!("avx512bf16")
-        && std::arch::is_x86_feature_detected!("avx512f")
+/// Sixteen sums and what is added to them. A value of the type proves that the processor has the instruction.
+trait Pairs: Copy {
+    /// Sixteen f32.
+    type Sums: Copy;
+    /// Sixteen pairs of bf16.
+    type Factors: Copy;
+
+    fn zero(self) -> Self::Sums;
+    fn load(self, line: &Line) -> Self::Factors;
+    /// The same pair in every lane.
+    fn splat(self, pair: u32) -> Self::Factors;
+    /// To each lane the products of its pairs.
+    fn add(self, sums: Self::Sums, x: Self::Factors, w: Self::Factors) -> Self::Sums;
+    /// As many lanes as `to` has, in place of what is there or added to it.
+    fn store(self, sums: Self::Sums, to: &mut [f32], add: bool);
 }
 
 impl Packed {
@@ -160,7 +180,6 @@ std::thread_local! {
 
 /// Rows of the sum of products; see [`super::multiply`].
 pub(super) fn multiply(terms: &[(View<'_>, &Packed)], first: usize, to: To<'_>) {
-    assert!(available(), "no bf16 products on this processor");
     ROUNDED.with_borrow_mut(|rounded| {
         rounded.resize_with(terms.len().max(rounded.len()), Vec::new);
         let mut rows = Vec::with_capacity(terms.len());
@@ -173,111 +192,101 @@ pub(super) fn multiply(terms: &[(View<'_>, &Packed)], first: usize, to: To<'_>) 
             round_rows(*left, first, to.rows, rounded);
             rows.push((rounded.as_slice(), *right));
         }
-        panels(&rows, to);
+        machine::run(Work { terms: &rows, to });
     });
 }
 
-/// Panel after panel.
-fn panels(terms: &[(&[u32], &Packed)], to: To<'_>) {
-    let columns = terms.first().map_or(0, |(_, right)| right.columns);
-    let mut work = Work { terms, to };
-    for (panel, column) in (0..columns).step_by(WIDTH).enumerate() {
-        let width = (columns - column).min(WIDTH);
-        // SAFETY: the processor has the instructions, as `multiply` asserts.
-        unsafe {
-            match width.div_ceil(LANES) {
-                4 => work.panel::<4>(panel, column, width),
-                3 => work.panel::<3>(panel, column, width),
-                2 => work.panel::<2>(panel, column, width),
-                _ => work.panel::<1>(panel, column, width),
-            }
-        }
-    }
-}
-
+/// Rounded rows and their weights, and where the sum of their products goes.
 struct Work<'a> {
-    /// Rounded rows and their weights.
     terms: &'a [(&'a [u32], &'a Packed)],
     to: To<'a>,
 }
 
+/// A panel and the columns it stands for.
+#[derive(Clone, Copy)]
+struct Panel {
+    index: usize,
+    column: usize,
+    width: usize,
+}
+
 impl Work<'_> {
-    /// All rows of one panel, six at a time.
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    fn panel<const V: usize>(&mut self, panel: usize, column: usize, width: usize) {
-        let whole = self.to.rows / ROWS * ROWS;
-        for row in (0..whole).step_by(ROWS) {
-            self.tile::<ROWS, V>(panel, row, column, width);
-        }
-        for row in whole..self.to.rows {
-            self.tile::<1, V>(panel, row, column, width);
+    /// Panel after panel.
+    #[inline(always)]
+    fn run<P: Pairs>(mut self, pairs: P) {
+        let columns = self.terms.first().map_or(0, |(_, right)| right.columns);
+        for (index, column) in (0..columns).step_by(WIDTH).enumerate() {
+            let width = (columns - column).min(WIDTH);
+            let panel = Panel {
+                index,
+                column,
+                width,
+            };
+            match width.div_ceil(LANES) {
+                4 => self.panel::<P, 4>(pairs, panel),
+                3 => self.panel::<P, 3>(pairs, panel),
+                2 => self.panel::<P, 2>(pairs, panel),
+                _ => self.panel::<P, 1>(pairs, panel),
+            }
         }
     }
 
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    fn tile<const M: usize, const V: usize>(
+    /// All rows of one panel, six at a time.
+    #[inline(always)]
+    fn panel<P: Pairs, const V: usize>(&mut self, pairs: P, panel: Panel) {
+        let whole = self.to.rows / ROWS * ROWS;
+        for row in (0..whole).step_by(ROWS) {
+            self.tile::<P, ROWS, V>(pairs, panel, row);
+        }
+        for row in whole..self.to.rows {
+            self.tile::<P, 1, V>(pairs, panel, row);
+        }
+    }
+
+    #[inline(always)]
+    fn tile<P: Pairs, const M: usize, const V: usize>(
         &mut self,
-        panel: usize,
+        pairs: P,
+        panel: Panel,
         row: usize,
-        column: usize,
-        width: usize,
     ) {
-        let mut sums = [[_mm512_setzero_ps(); V]; M];
+        let mut sums = [[pairs.zero(); V]; M];
         for (left, right) in self.terms {
             let mut rows: [&[u32]; M] = [&[]; M];
             for (m, x) in rows.iter_mut().enumerate() {
                 *x = &left[(row + m) * right.pairs..][..right.pairs];
             }
-            let lines = &right.data[panel * VECTORS * right.pairs..][..V * right.pairs];
-            add_products(&mut sums, rows, lines.as_chunks::<V>().0);
+            let lines = &right.data[panel.index * VECTORS * right.pairs..][..V * right.pairs];
+            add_products(pairs, &mut sums, rows, lines.as_chunks::<V>().0);
         }
         for (m, sums) in sums.iter().enumerate() {
-            let to = &mut self.to.data[(row + m) * self.to.stride + column..][..width];
-            for (to, sum) in to.chunks_mut(LANES).zip(sums) {
-                store(*sum, to, self.to.add);
+            let to = (row + m) * self.to.stride + panel.column;
+            let to = &mut self.to.data[to..][..panel.width];
+            for (to, sums) in to.chunks_mut(LANES).zip(sums) {
+                pairs.store(*sums, to, self.to.add);
             }
         }
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
-fn add_products<const M: usize, const V: usize>(
-    sums: &mut [[__m512; V]; M],
+#[inline(always)]
+fn add_products<P: Pairs, const M: usize, const V: usize>(
+    pairs: P,
+    sums: &mut [[P::Sums; V]; M],
     rows: [&[u32]; M],
     lines: &[[Line; V]],
 ) {
     let rows = rows.map(|row| &row[..lines.len()]);
     for (i, lines) in lines.iter().enumerate() {
-        let mut w = [bf16(_mm512_setzero_si512()); V];
+        let mut w = [pairs.splat(0); V];
         for (w, line) in w.iter_mut().zip(lines) {
-            // SAFETY: the reference is to 64 bytes.
-            *w = bf16(unsafe { _mm512_load_si512(line.0.as_ptr().cast()) });
+            *w = pairs.load(line);
         }
         for (sums, row) in sums.iter_mut().zip(rows) {
-            let x = bf16(_mm512_set1_epi32(row[i] as i32));
+            let x = pairs.splat(row[i]);
             for (sum, w) in sums.iter_mut().zip(w) {
-                *sum = _mm512_dpbf16_ps(*sum, x, w);
+                *sum = pairs.add(*sum, x, w);
             }
         }
     }
-}
-
-/// The same bits, called pairs of bf16.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
-fn bf16(x: __m512i) -> __m512bh {
-    // SAFETY: both types are 64 bytes without invalid values.
-    unsafe { core::mem::transmute(x) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
-fn store(sum: __m512, to: &mut [f32], add: bool) {
-    let mask = (1_u32 << to.len().min(LANES)).wrapping_sub(1) as __mmask16;
-    // SAFETY: only elements of the mask are read, of which there are as many as the slice has.
-    let held = unsafe { _mm512_maskz_loadu_ps(mask, to.as_ptr()) };
-    let sum = if add { _mm512_add_ps(held, sum) } else { sum };
-    // SAFETY: only elements of the mask are written, of which there are as many as the slice has.
-    unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), mask, sum) }
 }

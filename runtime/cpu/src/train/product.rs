@@ -11,7 +11,7 @@ use super::view::View;
 pub enum Precision {
     /// 24 significant bits: runs everywhere, and the yardstick.
     F32,
-    /// Eight significant bits, where the processor multiplies them in pairs (AVX512-BF16).
+    /// Eight significant bits: twice as fast where the processor multiplies them in pairs (AVX512-BF16), else slow.
     Bf16,
 }
 
@@ -33,12 +33,6 @@ impl Precision {
         } else {
             Precision::F32
         }
-    }
-
-    /// Whether this processor has it.
-    #[must_use]
-    pub fn available(self) -> bool {
-        self == Precision::F32 || bf16::available()
     }
 }
 
