@@ -4,6 +4,7 @@
 //! [`Net::step`] runs packed sequences forwards and backwards and leaves gradients. No tape: each operation of
 //! [`mod@layer`] has its derivative beside it.
 
+pub mod adapter;
 pub mod attention;
 pub mod compute;
 pub mod head;

@@ -1,0 +1,230 @@
+//! Adapters as PEFT keeps them: a folder with `adapter_config.json` and `adapter_model.safetensors`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use inkstone_model::weights::{DOWN, GATE, K, O, Q, UP, V};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::net::{Method, Net, name};
+use crate::weight::Tensor;
+
+/// What PEFT calls the matrices that have adapters, in the architectures that name their matrices as Llama does.
+static MODULES: &[(u16, &str)] = &[
+    (Q, "self_attn.q_proj"),
+    (K, "self_attn.k_proj"),
+    (V, "self_attn.v_proj"),
+    (O, "self_attn.o_proj"),
+    (GATE, "mlp.gate_proj"),
+    (UP, "mlp.up_proj"),
+    (DOWN, "mlp.down_proj"),
+];
+
+/// The two thin matrices, as we and as PEFT call them.
+const PAIR: [(&str, &str); 2] = [("lora_a", "lora_A"), ("lora_b", "lora_B")];
+
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// What `adapter_config.json` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// `LORA`.
+    pub peft_type: String,
+    /// `CAUSAL_LM`.
+    pub task_type: String,
+    /// The model it belongs to.
+    #[serde(default)]
+    pub base_model_name_or_path: Option<String>,
+    /// Rows of `A`.
+    pub r: usize,
+    /// The product of both is scaled by `lora_alpha / r`.
+    pub lora_alpha: f32,
+    /// The matrices that have adapters.
+    pub target_modules: Vec<String>,
+    /// `none`.
+    #[serde(default = "none")]
+    pub bias: String,
+    /// Share of inputs that were left out in training.
+    #[serde(default)]
+    pub lora_dropout: f32,
+    /// Whether weights are stored as `inputs × outputs`.
+    #[serde(default)]
+    pub fan_in_fan_out: bool,
+    /// Whether the scale is `lora_alpha / √r`.
+    #[serde(default)]
+    pub use_rslora: bool,
+    /// Whether magnitudes are trained apart.
+    #[serde(default)]
+    pub use_dora: bool,
+    /// Matrices of other ranks.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub rank_pattern: Map<String, Value>,
+    /// Matrices of other alphas.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub alpha_pattern: Map<String, Value>,
+}
+
+fn none() -> String {
+    "none".to_owned()
+}
+
+/// Writes what `net` has learnt to `folder`, which is made.
+///
+/// # Errors
+/// The net was not trained with adapters, or the file system's answer.
+pub fn save(net: &Net<'_>, base: &str, folder: &Path) -> Result<()> {
+    let Method::Lora { rank, alpha, .. } = net.options().method else {
+        bail!("the model was trained as a whole and has no adapter; write it as a model");
+    };
+    let modules = MODULES.iter().map(|(_, module)| *module);
+    let config = Config {
+        peft_type: "LORA".to_owned(),
+        task_type: "CAUSAL_LM".to_owned(),
+        base_model_name_or_path: Some(base.to_owned()),
+        r: rank,
+        lora_alpha: alpha,
+        target_modules: modules.filter_map(|m| m.split('.').next_back()).map(str::to_owned).collect(),
+        bias: none(),
+        lora_dropout: 0.0,
+        fan_in_fan_out: false,
+        use_rslora: false,
+        use_dora: false,
+        rank_pattern: Map::new(),
+        alpha_pattern: Map::new(),
+    };
+    let bytes: Vec<(String, [usize; 2], Vec<u8>)> = peft_names(net)
+        .map(|(name, tensor)| {
+            let values = tensor.values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            (name, [tensor.rows, tensor.columns], values)
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, shape, bytes)| {
+        Ok((name, TensorView::new(Dtype::F32, shape.to_vec(), bytes)?))
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let weights = safetensors::serialize(views, Some(format))?;
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    replace(&folder.join(WEIGHTS), &weights)?;
+    replace(&folder.join(CONFIG), serde_json::to_string_pretty(&config)?.as_bytes())
+}
+
+/// Reads an adapter into `net`, which has one of the same rank.
+///
+/// # Errors
+/// Names the file and what in it does not fit.
+pub fn load(net: &mut Net<'_>, folder: &Path) -> Result<()> {
+    let config = config(folder)?;
+    let Method::Lora { rank, alpha, .. } = net.options().method else {
+        bail!("the model is trained as a whole and takes no adapter");
+    };
+    ensure!(
+        config.r == rank && config.lora_alpha == alpha,
+        "{}: rank {} and alpha {}, the recipe has {rank} and {alpha}",
+        folder.join(CONFIG).display(),
+        config.r,
+        config.lora_alpha
+    );
+    let path = folder.join(WEIGHTS);
+    let at = || path.display().to_string();
+    let bytes = fs::read(&path).with_context(at)?;
+    let tensors = SafeTensors::deserialize(&bytes).with_context(at)?;
+    let names: Vec<String> = peft_names(net).map(|(name, _)| name).collect();
+    if let Some(name) = tensors.names().into_iter().find(|name| !names.iter().any(|n| n == *name)) {
+        bail!("{}: {name} is no adapter of this model", path.display());
+    }
+    for (name, tensor) in names.iter().zip(&mut net.trained) {
+        // A matrix without an adapter in the file: one that adds nothing.
+        let Ok(view) = tensors.tensor(name) else {
+            tensor.values.fill(0.0);
+            continue;
+        };
+        tensor.values = numbers(&view, &[tensor.rows, tensor.columns])
+            .with_context(|| format!("{}: {name}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What the adapter in `folder` says of itself.
+///
+/// # Errors
+/// It cannot be read, or is of a kind that is not run here.
+pub fn config(folder: &Path) -> Result<Config> {
+    let path = folder.join(CONFIG);
+    let at = || path.display().to_string();
+    let config: Config = serde_json::from_slice(&fs::read(&path).with_context(at)?).with_context(at)?;
+    ensure!(config.peft_type == "LORA", "{}: {} is not run, LORA is", at(), config.peft_type);
+    ensure!(config.r > 0 && config.r <= 1024, "{}: rank {}", at(), config.r);
+    ensure!(config.lora_alpha.is_finite(), "{}: alpha {}", at(), config.lora_alpha);
+    let odd = [
+        (config.fan_in_fan_out, "fan_in_fan_out"),
+        (config.use_rslora, "use_rslora"),
+        (config.use_dora, "use_dora"),
+        (config.bias != "none", "bias"),
+        (!config.rank_pattern.is_empty(), "rank_pattern"),
+        (!config.alpha_pattern.is_empty(), "alpha_pattern"),
+    ];
+    if let Some((_, what)) = odd.iter().find(|(set, _)| *set) {
+        bail!("{}: {what} is not known here", at());
+    }
+    Ok(config)
+}
+
+/// What PEFT calls each tensor, in the order of [`Net::trained`].
+fn peft_names<'n>(net: &'n Net<'_>) -> impl Iterator<Item = (String, &'n Tensor)> {
+    let layers = net.spec().layers;
+    let known: HashMap<String, String> = (0..layers)
+        .flat_map(|layer| {
+            MODULES.iter().flat_map(move |(role, module)| {
+                PAIR.map(|(ours, theirs)| {
+                    let ours = format!("{}.{ours}", name(layer as u16, *role));
+                    let theirs = format!("base_model.model.model.layers.{layer}.{module}.{theirs}.weight");
+                    (ours, theirs)
+                })
+            })
+        })
+        .collect();
+    net.trained.iter().map(move |tensor| {
+        let name = known.get(&tensor.name);
+        let name = name.expect("adapters stand on the matrices of the table");
+        (name.clone(), tensor)
+    })
+}
+
+/// A tensor of f32, f16 or bf16 as numbers.
+fn numbers(view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>> {
+    ensure!(view.shape() == shape, "shape {:?}, wanted {shape:?}", view.shape());
+    let values: Vec<f32> = match view.dtype() {
+        Dtype::F32 => words(view.data()).map(f32::from_le_bytes).collect(),
+        Dtype::F16 => words(view.data()).map(|b| half::f16::from_le_bytes(b).to_f32()).collect(),
+        Dtype::BF16 => words(view.data()).map(|b| half::bf16::from_le_bytes(b).to_f32()).collect(),
+        other => bail!("type {other:?}, wanted F32, F16 or BF16"),
+    };
+    ensure!(values.iter().all(|x| x.is_finite()), "a number that is not finite");
+    Ok(values)
+}
+
+fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+    bytes.as_chunks::<N>().0.iter().copied()
+}
+
+/// Writes a file under a temporary name, and gives it its own when it is whole.
+///
+/// # Errors
+/// The file system's answer, with the path.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension(format!("{}.partial", std::process::id()));
+    let write = || {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().with_context(|| path.display().to_string())
+}
