@@ -145,13 +145,19 @@ def peer(dtype, mode):
 
 def race(rounds, steps):
     """Ours and theirs in turn, each in a process of its own; tokens a second and MB."""
-    entries = [("ours lora f32", None), ("torch float32 eager", "float32 eager"), ("ours qlora f32", None),
-               ("torch bfloat16 eager", "bfloat16 eager"), ("torch float32 compile", "float32 compile")]
+    # A processor without bf16 multiplies it so slowly that nobody would train in it.
+    bf16 = "avx512_bf16" in open("/proc/cpuinfo").read()
+    precisions = ["f32"] + ["bf16"] * bf16
+    entries = [(f"ours {method} {precision}", None) for precision in precisions for method in ("lora", "qlora")]
+    entries += [(f"torch {dtype} {mode}", f"{dtype} {mode}") for dtype in ["float32"] + ["bfloat16"] * bf16
+                for mode in ("eager", "compile")]
     seen = {name: [] for name, _ in entries}
     for _ in range(rounds):
         for name, peer in entries:
             if peer is None:
-                _, seconds, most = run_ours(name.split()[1], steps + 2)
+                _, method, precision = name.split()
+                env = {"PRECISION": precision} if precision == "bf16" else {}
+                _, seconds, most = run_ours(method, steps + 2, **env)
                 seen[name].append((sorted(seconds[2:])[steps // 2], most))
                 continue
             out = subprocess.run([sys.executable, "-W", "ignore", *sys.argv], capture_output=True, text=True,

@@ -85,7 +85,10 @@ fn write(net: &Net<'_>, gradients: &[Vec<f32>], path: &Path) -> anyhow::Result<(
         .collect();
     let views = net.trained.iter().zip(&bytes).map(|(tensor, bytes)| {
         let shape = vec![tensor.rows, tensor.columns];
-        Ok((tensor.name.clone(), TensorView::new(Dtype::F32, shape, bytes)?))
+        Ok((
+            tensor.name.clone(),
+            TensorView::new(Dtype::F32, shape, bytes)?,
+        ))
     });
     let views = views.collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
     safetensors::serialize_to_file(views, None, path)?;

@@ -1,6 +1,6 @@
 //! Adapters as PEFT keeps them: a folder with `adapter_config.json` and `adapter_model.safetensors`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -89,7 +89,10 @@ pub fn save(net: &Net<'_>, base: &str, folder: &Path) -> Result<()> {
         base_model_name_or_path: Some(base.to_owned()),
         r: rank,
         lora_alpha: alpha,
-        target_modules: modules.filter_map(|m| m.split('.').next_back()).map(str::to_owned).collect(),
+        target_modules: modules
+            .filter_map(|m| m.split('.').next_back())
+            .map(str::to_owned)
+            .collect(),
         bias: none(),
         lora_dropout: 0.0,
         fan_in_fan_out: false,
@@ -112,7 +115,107 @@ pub fn save(net: &Net<'_>, base: &str, folder: &Path) -> Result<()> {
     let weights = safetensors::serialize(views, Some(format))?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     replace(&folder.join(WEIGHTS), &weights)?;
-    replace(&folder.join(CONFIG), serde_json::to_string_pretty(&config)?.as_bytes())
+    replace(
+        &folder.join(CONFIG),
+        serde_json::to_string_pretty(&config)?.as_bytes(),
+    )
+}
+
+/// An adapter that was read.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What it says of itself.
+    pub config: Config,
+    /// Its thin matrices, by layer and role.
+    pub pairs: BTreeMap<(u16, u16), Thin>,
+}
+
+/// Two thin matrices.
+#[derive(Debug, Clone, Default)]
+pub struct Thin {
+    /// Outputs of the matrix it is added to.
+    pub rows: usize,
+    /// Inputs of that matrix.
+    pub inputs: usize,
+    /// Rows of `a`.
+    pub rank: usize,
+    /// `rank × inputs`.
+    pub a: Vec<f32>,
+    /// `rows × rank`, unscaled.
+    pub b: Vec<f32>,
+}
+
+impl Loaded {
+    /// Reads the adapter in a folder.
+    ///
+    /// # Errors
+    /// Names the file and the tensor that is not understood.
+    pub fn open(folder: &Path) -> Result<Loaded> {
+        let config = config(folder)?;
+        let path = folder.join(WEIGHTS);
+        let at = || path.display().to_string();
+        let bytes = fs::read(&path).with_context(at)?;
+        let tensors = SafeTensors::deserialize(&bytes).with_context(at)?;
+        let mut halves: BTreeMap<(u16, u16), [Option<TensorView<'_>>; 2]> = BTreeMap::new();
+        for (name, view) in tensors.iter() {
+            let (layer, role, half) = place(name)
+                .with_context(|| format!("{}: {name} is no adapter that is known", at()))?;
+            halves.entry((layer, role)).or_default()[half] = Some(view);
+        }
+        let mut pairs = BTreeMap::new();
+        for ((layer, role), halves) in halves {
+            let what = || format!("{}: {}", at(), name(layer, role));
+            let [Some(a), Some(b)] = halves else {
+                bail!("{}: one of the two matrices is missing", what());
+            };
+            pairs.insert((layer, role), thin(&a, &b, config.r).with_context(what)?);
+        }
+        Ok(Loaded { config, pairs })
+    }
+
+    /// What the product of both matrices is scaled by.
+    #[must_use]
+    pub fn scale(&self) -> f32 {
+        self.config.lora_alpha / self.config.r as f32
+    }
+}
+
+fn thin(a: &TensorView<'_>, b: &TensorView<'_>, rank: usize) -> Result<Thin> {
+    let (&[a_rows, inputs], &[rows, b_columns]) = (a.shape(), b.shape()) else {
+        bail!(
+            "shapes {:?} and {:?}, wanted two matrices",
+            a.shape(),
+            b.shape()
+        );
+    };
+    ensure!(
+        a_rows == rank && b_columns == rank,
+        "ranks {a_rows} and {b_columns}, the configuration says {rank}"
+    );
+    Ok(Thin {
+        rows,
+        inputs,
+        rank,
+        a: numbers(a)?,
+        b: numbers(b)?,
+    })
+}
+
+/// The layer, the role and the half that a name of PEFT's means.
+fn place(name: &str) -> Option<(u16, u16, usize)> {
+    let rest = name.strip_prefix("base_model.model.")?;
+    let rest = rest
+        .strip_prefix("model.")
+        .unwrap_or(rest)
+        .strip_prefix("layers.")?;
+    let (layer, rest) = rest.split_once('.')?;
+    let (role, module) = MODULES
+        .iter()
+        .find(|(_, module)| rest.starts_with(module))?;
+    let half = PAIR
+        .iter()
+        .position(|(_, theirs)| rest[module.len()..] == format!(".{theirs}.weight"))?;
+    Some((layer.parse().ok()?, *role, half))
 }
 
 /// Reads an adapter into `net`, which has one of the same rank.
@@ -120,10 +223,11 @@ pub fn save(net: &Net<'_>, base: &str, folder: &Path) -> Result<()> {
 /// # Errors
 /// Names the file and what in it does not fit.
 pub fn load(net: &mut Net<'_>, folder: &Path) -> Result<()> {
-    let config = config(folder)?;
+    let loaded = Loaded::open(folder)?;
     let Method::Lora { rank, alpha, .. } = net.options().method else {
         bail!("the model is trained as a whole and takes no adapter");
     };
+    let config = &loaded.config;
     ensure!(
         config.r == rank && config.lora_alpha == alpha,
         "{}: rank {} and alpha {}, the recipe has {rank} and {alpha}",
@@ -131,22 +235,15 @@ pub fn load(net: &mut Net<'_>, folder: &Path) -> Result<()> {
         config.r,
         config.lora_alpha
     );
-    let path = folder.join(WEIGHTS);
-    let at = || path.display().to_string();
-    let bytes = fs::read(&path).with_context(at)?;
-    let tensors = SafeTensors::deserialize(&bytes).with_context(at)?;
-    let names: Vec<String> = peft_names(net).map(|(name, _)| name).collect();
-    if let Some(name) = tensors.names().into_iter().find(|name| !names.iter().any(|n| n == *name)) {
-        bail!("{}: {name} is no adapter of this model", path.display());
-    }
-    for (name, tensor) in names.iter().zip(&mut net.trained) {
-        // A matrix without an adapter in the file: one that adds nothing.
-        let Ok(view) = tensors.tensor(name) else {
-            tensor.values.fill(0.0);
-            continue;
-        };
-        tensor.values = numbers(&view, &[tensor.rows, tensor.columns])
-            .with_context(|| format!("{}: {name}", path.display()))?;
+    for ((layer, role), thin) in loaded.pairs {
+        for ((ours, _), values) in PAIR.iter().zip([thin.a, thin.b]) {
+            let name = format!("{}.{ours}", name(layer, role));
+            let tensor = net.trained.iter_mut().find(|tensor| tensor.name == name);
+            let tensor = tensor.filter(|tensor| tensor.values.len() == values.len());
+            let tensor = tensor
+                .with_context(|| format!("{}: {name} does not fit the model", folder.display()))?;
+            tensor.values = values;
+        }
     }
     Ok(())
 }
@@ -158,10 +255,26 @@ pub fn load(net: &mut Net<'_>, folder: &Path) -> Result<()> {
 pub fn config(folder: &Path) -> Result<Config> {
     let path = folder.join(CONFIG);
     let at = || path.display().to_string();
-    let config: Config = serde_json::from_slice(&fs::read(&path).with_context(at)?).with_context(at)?;
-    ensure!(config.peft_type == "LORA", "{}: {} is not run, LORA is", at(), config.peft_type);
-    ensure!(config.r > 0 && config.r <= 1024, "{}: rank {}", at(), config.r);
-    ensure!(config.lora_alpha.is_finite(), "{}: alpha {}", at(), config.lora_alpha);
+    let config: Config =
+        serde_json::from_slice(&fs::read(&path).with_context(at)?).with_context(at)?;
+    ensure!(
+        config.peft_type == "LORA",
+        "{}: {} is not run, LORA is",
+        at(),
+        config.peft_type
+    );
+    ensure!(
+        config.r > 0 && config.r <= 1024,
+        "{}: rank {}",
+        at(),
+        config.r
+    );
+    ensure!(
+        config.lora_alpha.is_finite(),
+        "{}: alpha {}",
+        at(),
+        config.lora_alpha
+    );
     let odd = [
         (config.fan_in_fan_out, "fan_in_fan_out"),
         (config.use_rslora, "use_rslora"),
@@ -184,7 +297,8 @@ fn peft_names<'n>(net: &'n Net<'_>) -> impl Iterator<Item = (String, &'n Tensor)
             MODULES.iter().flat_map(move |(role, module)| {
                 PAIR.map(|(ours, theirs)| {
                     let ours = format!("{}.{ours}", name(layer as u16, *role));
-                    let theirs = format!("base_model.model.model.layers.{layer}.{module}.{theirs}.weight");
+                    let theirs =
+                        format!("base_model.model.model.layers.{layer}.{module}.{theirs}.weight");
                     (ours, theirs)
                 })
             })
@@ -198,15 +312,21 @@ fn peft_names<'n>(net: &'n Net<'_>) -> impl Iterator<Item = (String, &'n Tensor)
 }
 
 /// A tensor of f32, f16 or bf16 as numbers.
-fn numbers(view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>> {
-    ensure!(view.shape() == shape, "shape {:?}, wanted {shape:?}", view.shape());
+fn numbers(view: &TensorView<'_>) -> Result<Vec<f32>> {
     let values: Vec<f32> = match view.dtype() {
         Dtype::F32 => words(view.data()).map(f32::from_le_bytes).collect(),
-        Dtype::F16 => words(view.data()).map(|b| half::f16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::BF16 => words(view.data()).map(|b| half::bf16::from_le_bytes(b).to_f32()).collect(),
+        Dtype::F16 => words(view.data())
+            .map(|b| half::f16::from_le_bytes(b).to_f32())
+            .collect(),
+        Dtype::BF16 => words(view.data())
+            .map(|b| half::bf16::from_le_bytes(b).to_f32())
+            .collect(),
         other => bail!("type {other:?}, wanted F32, F16 or BF16"),
     };
-    ensure!(values.iter().all(|x| x.is_finite()), "a number that is not finite");
+    ensure!(
+        values.iter().all(|x| x.is_finite()),
+        "a number that is not finite"
+    );
     Ok(values)
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use inkstone_cpu::train::rows;
 use inkstone_model::spec::Activation;
 use inkstone_model::weights::Attention;
-use inkstone_model::{Layer, LayerSpec, Linear};
+use inkstone_model::{Layer, LayerSpec};
 use rayon::prelude::*;
 
 use crate::attention::{self, Inputs, Outputs, Queries};
@@ -118,11 +118,17 @@ pub fn forward(
     let normed = norm_rows(&kept.mid, &layer.ffn_norm, pass);
     let [.., thin_gate, thin_up, thin_down] = &mut kept.thin;
     let (gate, up, down) = (&layer.ffn.gate, &layer.ffn.up, &layer.ffn.down);
-    linear::forward(bare(gate), pass.reader, &normed, &mut kept.gate, thin_gate);
-    linear::forward(bare(up), pass.reader, &normed, &mut kept.up, thin_up);
-    let hidden = gated(pass, &kept.gate, &kept.up, gate.rows);
+    linear::forward(
+        gate.as_ref(),
+        pass.reader,
+        &normed,
+        &mut kept.gate,
+        thin_gate,
+    );
+    linear::forward(up.as_ref(), pass.reader, &normed, &mut kept.up, thin_up);
+    let hidden = gated(pass, &kept.gate, &kept.up, gate.weight.rows);
     let mut branch = Vec::new();
-    linear::forward(bare(down), pass.reader, &hidden, &mut branch, thin_down);
+    linear::forward(down.as_ref(), pass.reader, &hidden, &mut branch, thin_down);
     let mut y = kept.mid.clone();
     kept.branches[1] = join(&mut y, branch, layer.ffn_post_norm.as_ref(), pass);
     y
@@ -182,9 +188,9 @@ fn feed_forward_back(
     let (gate, up, down) = (&layer.ffn.gate, &layer.ffn.up, &layer.ffn.down);
     let post = layer.ffn_post_norm.as_ref();
     let d_branch = join_back(dy, &kept.branches[1], post, pass, gradients);
-    let hidden = down
-        .learns()
-        .then(|| gated(pass, &kept.gate, &kept.up, gate.rows));
+    let width = gate.weight.rows;
+    let learns = down.weight.learns();
+    let hidden = learns.then(|| gated(pass, &kept.gate, &kept.up, width));
     let mut d_hidden = vec![0.0; kept.gate.len()];
     let back = Back {
         x: hidden.as_deref().unwrap_or_default(),
@@ -192,7 +198,7 @@ fn feed_forward_back(
         dy: &d_branch,
     };
     linear::backward(
-        bare(down),
+        down.as_ref(),
         pass.reader,
         back,
         Some(&mut d_hidden),
@@ -200,11 +206,11 @@ fn feed_forward_back(
     );
     let (d_gate, d_up) = (&mut kept.gate, &mut kept.up);
     d_gate
-        .par_chunks_mut(gate.rows)
-        .zip(d_up.par_chunks_mut(gate.rows))
-        .zip(d_hidden.par_chunks(gate.rows))
+        .par_chunks_mut(width)
+        .zip(d_up.par_chunks_mut(width))
+        .zip(d_hidden.par_chunks(width))
         .for_each(|((gate, up), d)| rows::gate_back(pass.activation, gate, up, d));
-    let learns = gate.learns() || up.learns();
+    let learns = gate.weight.learns() || up.weight.learns();
     let normed = learns.then(|| norm_rows(&kept.mid, &layer.ffn_norm, pass));
     let mut d_normed = vec![0.0; kept.mid.len()];
     for (w, u, dy) in [(gate, 4, &kept.gate), (up, 5, &kept.up)] {
@@ -213,7 +219,13 @@ fn feed_forward_back(
             u: &kept.thin[u],
             dy,
         };
-        linear::backward(bare(w), pass.reader, back, Some(&mut d_normed), gradients);
+        linear::backward(
+            w.as_ref(),
+            pass.reader,
+            back,
+            Some(&mut d_normed),
+            gradients,
+        );
     }
     norm_rows_back(&kept.mid, &layer.ffn_norm, &d_normed, pass, dy, gradients);
 }
@@ -325,11 +337,6 @@ fn scores_back(
     Turn::queries(pass, spec, a).backward(&kept.raw[0], &mut dq, gradients);
     Turn::keys(pass, spec, a).backward(&kept.raw[1], &mut dk, gradients);
     [dq, dk, dv]
-}
-
-/// A matrix without a bias.
-fn bare(weight: &Weight) -> Linear<&Weight> {
-    Linear { weight, bias: None }
 }
 
 /// Rows of those who ask.

@@ -6,15 +6,24 @@
 
 pub mod adapter;
 pub mod attention;
+pub mod checkpoint;
 pub mod compute;
+pub mod data;
 pub mod head;
 pub mod layer;
 pub mod linear;
 pub mod net;
 pub mod optimizer;
 pub mod pack;
+pub mod plan;
 pub mod random;
+pub mod recipe;
+pub mod sample;
+pub mod trainer;
 pub mod weight;
+pub mod written;
 
 pub use net::{Method, Net, Options};
 pub use pack::{Pack, Sample};
+pub use recipe::Recipe;
+pub use trainer::Trainer;

@@ -8,6 +8,7 @@ mod convert;
 mod devices;
 mod doctor;
 mod eval;
+mod finetune;
 mod inspect;
 mod list;
 mod logits;
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Plan(plan::Arguments),
     Compare(compare::Arguments),
     Eval(eval::Arguments),
+    Finetune(finetune::Arguments),
     Tokenize(tokenize::Arguments),
     Render(render::Arguments),
     Logits(logits::Arguments),
@@ -58,6 +60,7 @@ pub(crate) fn dispatch(command: Command, terminal: &Terminal) -> anyhow::Result<
         Command::Plan(arguments) => plan::run(&arguments, terminal),
         Command::Compare(arguments) => compare::run(&arguments, terminal),
         Command::Eval(arguments) => eval::run(&arguments, terminal),
+        Command::Finetune(arguments) => finetune::run(&arguments, terminal),
         Command::Tokenize(arguments) => tokenize::run(&arguments, terminal),
         Command::Render(arguments) => render::run(arguments, terminal),
         Command::Logits(arguments) => logits::run(arguments, terminal),

@@ -77,6 +77,11 @@ impl Terminal {
     pub(crate) fn progress(&self, label: &str, total: Option<u64>) -> Progress {
         Progress::new(label, total, self.quiet)
     }
+
+    /// The same for steps that each take a while.
+    pub(crate) fn steps(&self, label: &str, total: u64) -> Progress {
+        Progress::of_steps(label, total, self.quiet)
+    }
 }
 
 /// Colours both streams, or not, from here on.

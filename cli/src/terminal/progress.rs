@@ -19,6 +19,17 @@ struct Plain {
 }
 
 impl Progress {
+    /// A bar of steps rather than bytes.
+    pub(super) fn of_steps(label: &str, total: u64, quiet: bool) -> Self {
+        let progress = Self::new(label, Some(total), quiet);
+        let template = "{msg} {wide_bar} {pos}/{len} {eta}";
+        let style = ProgressStyle::with_template(template);
+        progress
+            .bar
+            .set_style(style.expect("the template names fields of indicatif"));
+        progress
+    }
+
     pub(super) fn new(label: &str, total: Option<u64>, quiet: bool) -> Self {
         let terminal = io::stderr().is_terminal();
         let bar = match total {
@@ -55,6 +66,11 @@ impl Progress {
             plain.tenths.set(tenths);
             say(&format!("{}: {} %", plain.label, tenths * 10));
         }
+    }
+
+    /// Says something beside the bar.
+    pub(crate) fn say(&self, text: &str) {
+        self.bar.set_message(text.to_owned());
     }
 
     /// Keeps a bar of unknown length moving while nothing can be counted.

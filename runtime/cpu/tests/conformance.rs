@@ -187,7 +187,7 @@ fn a_host_that_flushes_denormals_changes_nothing_and_gets_its_environment_back()
     let mut file = shape.file(5);
     // Denormal weights: the smallest f16 become f32 whose products with small activations are denormal.
     let model = inkstone_model::Model::new(inkstone_format::File::parse(&file).unwrap()).unwrap();
-    let m = model.layer(0).ffn.up;
+    let m = model.layer(0).ffn.up.weight;
     for byte in file[m.offset..][..m.panel_bytes].chunks_exact_mut(2) {
         byte.copy_from_slice(&[1, 0]);
     }

@@ -185,28 +185,22 @@ impl<'a> Model<'a> {
             layer: layer as u16,
         };
         let vector = |role, n| find.optional(role, |role| find.vector(role, n));
-        let linear = |weight, bias, rows, inputs| -> Result<_, ModelError> {
-            Ok(Linear {
-                weight: find.panels(weight, rows, inputs)?,
-                bias: vector(bias, rows)?,
-            })
-        };
         Ok(Layer {
             mixer_norm: find.vector(MIXER_NORM, width)?,
             attention: Attention {
-                q: linear(Q, Q_BIAS, heads, width)?,
-                k: linear(K, K_BIAS, kv, width)?,
-                v: linear(V, V_BIAS, kv, width)?,
-                o: linear(O, O_BIAS, width, heads)?,
+                q: find.linear(Q_ROLES, heads, width)?,
+                k: find.linear(K_ROLES, kv, width)?,
+                v: find.linear(V_ROLES, kv, width)?,
+                o: find.linear(O_ROLES, width, heads)?,
                 q_norm: vector(Q_NORM, spec.head_width)?,
                 k_norm: vector(K_NORM, spec.head_width)?,
             },
             mixer_post_norm: vector(MIXER_POST_NORM, width)?,
             ffn_norm: find.vector(FFN_NORM, width)?,
             ffn: Gated {
-                gate: find.panels(GATE, spec.ffn_width, width)?,
-                up: find.panels(UP, spec.ffn_width, width)?,
-                down: find.panels(DOWN, width, spec.ffn_width)?,
+                gate: find.linear(GATE_ROLES, spec.ffn_width, width)?,
+                up: find.linear(UP_ROLES, spec.ffn_width, width)?,
+                down: find.linear(DOWN_ROLES, width, spec.ffn_width)?,
             },
             ffn_post_norm: vector(FFN_POST_NORM, width)?,
         })
@@ -228,6 +222,39 @@ impl Find<'_> {
             Some(_) => find(role).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// A matrix, and what stands beside it.
+    fn linear(
+        &self,
+        roles: LinearRoles,
+        rows: u32,
+        inputs: u32,
+    ) -> Result<Linear<Matrix>, ModelError> {
+        let [weight, bias, a, b] = roles;
+        Ok(Linear {
+            weight: self.panels(weight, rows, inputs)?,
+            bias: self.optional(bias, |role| self.vector(role, rows))?,
+            adapter: match self.file.tensor(self.layer, a) {
+                Some(thin) => Some(Adapter {
+                    a: self.plain(a, thin.rows, inputs)?,
+                    b: self.plain(b, rows, thin.rows)?,
+                }),
+                None => None,
+            },
+        })
+    }
+
+    /// A matrix of F32 in panels of 16 rows.
+    fn plain(&self, role: u16, rows: u32, inputs: u32) -> Result<Matrix, ModelError> {
+        let found = self.panels(role, rows, inputs)?;
+        if found.format.id == 0 {
+            return Ok(found);
+        }
+        Err(ModelError::Layout {
+            layer: self.layer,
+            role: name(role),
+        })
     }
 
     /// A matrix in panels of 16 rows.

@@ -73,7 +73,7 @@ pub enum Rows {
     Packed,
 }
 
-/// `part.to[t][r] = dot(part.weight[r], from[t]) + bias[r]`, then the epilogue.
+/// `part.to[t][r] = (dot(part.weight[r], from[t]) + bias[r]) + plus[t][r]`, then the epilogue.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Linear {
     /// Input rows; integer formats read their int8 form, plain formats the numbers.
@@ -93,6 +93,8 @@ pub struct Part {
     pub weight: Matrix,
     /// `rows`.
     pub bias: Option<Matrix>,
+    /// Rows that are added to the products: what an adapter makes of the same input.
+    pub plus: Option<Slot>,
     /// Output rows.
     pub to: Slot,
 }

@@ -57,12 +57,28 @@ pub enum Slot {
     Branch,
     /// The gated hidden vector.
     Hidden,
+    /// What the thin matrices of up to three adapters make of an input.
+    Thin0,
+    /// See [`Slot::Thin0`].
+    Thin1,
+    /// See [`Slot::Thin0`].
+    Thin2,
+    /// What adapters add to the products of up to three matrices.
+    Plus0,
+    /// See [`Slot::Plus0`].
+    Plus1,
+    /// See [`Slot::Plus0`].
+    Plus2,
     /// Logits.
     Logits,
 }
 
 /// How many slots there are.
-pub const SLOTS: usize = 9;
+pub const SLOTS: usize = 15;
+
+/// Slots of adapters, by the place of their matrix among those that share an input.
+const THIN: [Slot; 3] = [Slot::Thin0, Slot::Thin1, Slot::Thin2];
+const PLUS: [Slot; 3] = [Slot::Plus0, Slot::Plus1, Slot::Plus2];
 
 /// Where a slot stands in the arena; offsets in bytes, multiples of 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -272,6 +288,7 @@ fn finish(spec: &Spec, shared: &Weights<Matrix>) -> [Op; 2] {
     let head = Part {
         weight: shared.head.unwrap_or(shared.embed),
         bias: None,
+        plus: None,
         to: Slot::Logits,
     };
     let epilogue = Epilogue::Logits {
@@ -305,16 +322,15 @@ struct LayerOps {
 }
 
 impl LayerOps {
-    fn attention(&self) -> [Option<Op>; 6] {
+    fn attention(&self) -> [Option<Op>; 12] {
         let (a, s) = (&self.layer.attention, &self.layer_spec);
-        let part = |linear: weights::Linear<Matrix>, to| {
-            Some(Part {
-                weight: linear.weight,
-                bias: linear.bias,
-                to,
-            })
-        };
-        let qkv = [part(a.q, Slot::Q), part(a.k, Slot::K), part(a.v, Slot::V)];
+        let from = Slot::Normed;
+        let parts = [
+            part(&a.q, 0, Slot::Q),
+            part(&a.k, 1, Slot::K),
+            part(&a.v, 2, Slot::V),
+        ];
+        let [thin, lift_q, lift_k, lift_v] = adapters(from, [Some(&a.q), Some(&a.k), Some(&a.v)]);
         let heads = s.heads as usize;
         let rope = Rope {
             q: Slot::Q,
@@ -337,53 +353,52 @@ impl LayerOps {
             cap: s.score_cap,
             window: s.window.map(|w| w as usize),
         };
-        let [join, post] = self.join(Slot::Mixed, a.o, self.layer.mixer_post_norm);
-        let from = Slot::Normed;
+        let [thin_o, lift_o, join, post] = self.join(Slot::Mixed, &a.o, self.layer.mixer_post_norm);
         let qkv = Linear {
             from,
-            parts: qkv,
+            parts: parts.map(Some),
             epilogue: Epilogue::Store,
             rows: Rows::All,
         };
-        let norm = self.norm(self.layer.mixer_norm);
         [
-            Some(norm),
+            Some(self.norm(self.layer.mixer_norm)),
+            thin,
+            lift_q,
+            lift_k,
+            lift_v,
             Some(Op::Linear(qkv)),
             Some(Op::Rope(rope)),
             Some(Op::Attend(attend)),
+            thin_o,
+            lift_o,
             join,
             post,
         ]
     }
 
-    fn feed_forward(&self) -> [Option<Op>; 6] {
+    fn feed_forward(&self) -> [Option<Op>; 9] {
         let f = &self.layer.ffn;
-        let part = |weight| {
-            Some(Part {
-                weight,
-                bias: None,
-                to: Slot::Hidden,
-            })
-        };
-        let epilogue = Epilogue::Gate(self.spec.activation);
+        let from = Slot::Normed;
+        let [thin, lift_gate, lift_up, _] = adapters(from, [Some(&f.gate), Some(&f.up), None]);
+        let parts = [part(&f.gate, 0, Slot::Hidden), part(&f.up, 1, Slot::Hidden)];
         let gated = Linear {
-            from: Slot::Normed,
-            parts: [part(f.gate), part(f.up), None],
-            epilogue,
+            from,
+            parts: [Some(parts[0]), Some(parts[1]), None],
+            epilogue: Epilogue::Gate(self.spec.activation),
             rows: Rows::All,
         };
-        let down = weights::Linear {
-            weight: f.down,
-            bias: None,
-        };
-        let [join, post] = self.join(Slot::Hidden, down, self.layer.ffn_post_norm);
+        let [thin_down, lift_down, join, post] =
+            self.join(Slot::Hidden, &f.down, self.layer.ffn_post_norm);
         [
             Some(self.norm(self.layer.ffn_norm)),
+            thin,
+            lift_gate,
+            lift_up,
             Some(Op::Linear(gated)),
+            thin_down,
+            lift_down,
             join,
             post,
-            None,
-            None,
         ]
     }
 
@@ -403,21 +418,17 @@ impl LayerOps {
     fn join(
         &self,
         from: Slot,
-        linear: weights::Linear<Matrix>,
+        linear: &weights::Linear<Matrix>,
         post: Option<Matrix>,
-    ) -> [Option<Op>; 2] {
+    ) -> [Option<Op>; 4] {
         let (to, epilogue) = match post {
             Some(_) => (Slot::Branch, Epilogue::Store),
             None => (Slot::Residual, Epilogue::Add),
         };
-        let part = Part {
-            weight: linear.weight,
-            bias: linear.bias,
-            to,
-        };
+        let [thin, lift, ..] = adapters(from, [Some(linear), None, None]);
         let join = Linear {
             from,
-            parts: [Some(part), None, None],
+            parts: [Some(part(linear, 0, to)), None, None],
             epilogue,
             rows: Rows::All,
         };
@@ -432,8 +443,41 @@ impl LayerOps {
                 rows: Rows::All,
             })
         };
-        [Some(Op::Linear(join)), post.map(norm)]
+        [thin, lift, Some(Op::Linear(join)), post.map(norm)]
     }
+}
+
+/// A matrix whose products go to `to`; it stands at `place` among those that share an input.
+fn part(linear: &weights::Linear<Matrix>, place: usize, to: Slot) -> Part {
+    Part {
+        weight: linear.weight,
+        bias: linear.bias,
+        plus: linear.adapter.map(|_| PLUS[place]),
+        to,
+    }
+}
+
+/// What the adapters of matrices over one input do before them: the thin matrices together, then each is lifted.
+fn adapters(from: Slot, linears: [Option<&weights::Linear<Matrix>>; 3]) -> [Option<Op>; 4] {
+    let adapters = linears.map(|linear| linear.and_then(|linear| linear.adapter));
+    let plain = |from, parts| {
+        Op::Linear(Linear {
+            from,
+            parts,
+            epilogue: Epilogue::Store,
+            rows: Rows::All,
+        })
+    };
+    let to = |weight, to| Part {
+        weight,
+        bias: None,
+        plus: None,
+        to,
+    };
+    let lift = |i: usize| adapters[i].map(|a| plain(THIN[i], [Some(to(a.b, PLUS[i])), None, None]));
+    let thin = [0, 1, 2].map(|i| adapters[i].map(|adapter| to(adapter.a, THIN[i])));
+    let any = thin.iter().any(Option::is_some);
+    [any.then(|| plain(from, thin)), lift(0), lift(1), lift(2)]
 }
 
 /// A layer's cache: the whole context, or a ring that holds the window, a batch and what can be rewound.
@@ -495,18 +539,15 @@ impl Needs {
             if layer.mixer_post_norm.is_some() || layer.ffn_post_norm.is_some() {
                 n.slot(Slot::Branch, spec.width);
             }
-            let a = &layer.attention;
-            for m in [
-                &a.q.weight,
-                &a.k.weight,
-                &a.v.weight,
-                &layer.ffn.gate,
-                &layer.ffn.up,
-            ] {
-                n.feeds(Slot::Normed, m, rounding);
-            }
-            n.feeds(Slot::Mixed, &a.o.weight, rounding);
-            n.feeds(Slot::Hidden, &layer.ffn.down, rounding);
+            let (a, f) = (&layer.attention, &layer.ffn);
+            let normed = Slot::Normed;
+            n.linear(normed, 0, &a.q, rounding);
+            n.linear(normed, 1, &a.k, rounding);
+            n.linear(normed, 2, &a.v, rounding);
+            n.linear(Slot::Mixed, 0, &a.o, rounding);
+            n.linear(normed, 0, &f.gate, rounding);
+            n.linear(normed, 1, &f.up, rounding);
+            n.linear(Slot::Hidden, 0, &f.down, rounding);
             n.head_width = n.head_width.max(s.head_width as usize);
         }
         n
@@ -515,6 +556,22 @@ impl Needs {
     fn slot(&mut self, slot: Slot, width: u32) {
         let held = &mut self.width[slot as usize];
         *held = (*held).max(width as usize);
+    }
+
+    fn linear(
+        &mut self,
+        from: Slot,
+        place: usize,
+        linear: &weights::Linear<Matrix>,
+        rounding: bool,
+    ) {
+        self.feeds(from, &linear.weight, rounding);
+        if let Some(adapter) = &linear.adapter {
+            self.slot(THIN[place], adapter.a.rows as u32);
+            self.slot(PLUS[place], adapter.b.rows as u32);
+            self.feeds(from, &adapter.a, rounding);
+            self.feeds(THIN[place], &adapter.b, rounding);
+        }
     }
 
     fn feeds(&mut self, slot: Slot, matrix: &Matrix, rounding: bool) {

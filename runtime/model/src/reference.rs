@@ -105,6 +105,12 @@ impl<W: AsRef<[u8]>> Reference<W> {
                 .parts()
                 .map(|part| self.product(part, self.row(op.from, row)))
                 .collect();
+            for (part, y) in op.parts().zip(&mut products) {
+                if let Some(plus) = part.plus {
+                    let plus = self.row(plus, row);
+                    y.iter_mut().zip(plus).for_each(|(y, x)| *y += *x);
+                }
+            }
             match op.epilogue {
                 Epilogue::Store => {}
                 Epilogue::Add => {

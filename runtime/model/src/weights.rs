@@ -54,21 +54,36 @@ pub struct Attention<T> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gated<T> {
     /// `ffn_width × width`.
-    pub gate: T,
+    pub gate: Linear<T>,
     /// `ffn_width × width`.
-    pub up: T,
+    pub up: Linear<T>,
     /// `width × ffn_width`.
-    pub down: T,
+    pub down: Linear<T>,
 }
 
-/// A matrix and perhaps a bias.
+/// A matrix, perhaps a bias, and perhaps what fine-tuning has added.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Linear<T> {
     /// `rows × inputs`.
     pub weight: T,
     /// `rows`.
     pub bias: Option<T>,
+    /// Added to the matrix.
+    pub adapter: Option<Adapter<T>>,
 }
+
+/// `b·a`, a product of thin matrices that is added to a matrix (Hu et al. 2021, arXiv:2106.09685). What scales it is
+/// in `b`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adapter<T> {
+    /// `rank × inputs`.
+    pub a: T,
+    /// `rows × rank`.
+    pub b: T,
+}
+
+/// The roles of a [`Linear`]: weight, bias, and the adapter's two.
+pub type LinearRoles = [u16; 4];
 
 impl<T> Linear<T> {
     /// The same with references.
@@ -76,13 +91,22 @@ impl<T> Linear<T> {
         Linear {
             weight: &self.weight,
             bias: self.bias.as_ref(),
+            adapter: match &self.adapter {
+                Some(Adapter { a, b }) => Some(Adapter { a, b }),
+                None => None,
+            },
         }
     }
 
-    fn map<U>(self, weight: u16, bias: u16, f: &mut impl FnMut(u16, T) -> U) -> Linear<U> {
+    fn map<U>(self, roles: LinearRoles, f: &mut impl FnMut(u16, T) -> U) -> Linear<U> {
+        let [weight, bias, a, b] = roles;
         Linear {
             weight: f(weight, self.weight),
-            bias: self.bias.map(|b| f(bias, b)),
+            bias: self.bias.map(|t| f(bias, t)),
+            adapter: self.adapter.map(|t| Adapter {
+                a: f(a, t.a),
+                b: f(b, t.b),
+            }),
         }
     }
 }
@@ -107,19 +131,19 @@ impl<T> Layer<T> {
         Layer {
             mixer_norm: f(MIXER_NORM, self.mixer_norm),
             attention: Attention {
-                q: a.q.map(Q, Q_BIAS, &mut f),
-                k: a.k.map(K, K_BIAS, &mut f),
-                v: a.v.map(V, V_BIAS, &mut f),
-                o: a.o.map(O, O_BIAS, &mut f),
+                q: a.q.map(Q_ROLES, &mut f),
+                k: a.k.map(K_ROLES, &mut f),
+                v: a.v.map(V_ROLES, &mut f),
+                o: a.o.map(O_ROLES, &mut f),
                 q_norm: a.q_norm.map(|t| f(Q_NORM, t)),
                 k_norm: a.k_norm.map(|t| f(K_NORM, t)),
             },
             mixer_post_norm: self.mixer_post_norm.map(|t| f(MIXER_POST_NORM, t)),
             ffn_norm: f(FFN_NORM, self.ffn_norm),
             ffn: Gated {
-                gate: f(GATE, self.ffn.gate),
-                up: f(UP, self.ffn.up),
-                down: f(DOWN, self.ffn.down),
+                gate: self.ffn.gate.map(GATE_ROLES, &mut f),
+                up: self.ffn.up.map(UP_ROLES, &mut f),
+                down: self.ffn.down.map(DOWN_ROLES, &mut f),
             },
             ffn_post_norm: self.ffn_post_norm.map(|t| f(FFN_POST_NORM, t)),
         }
@@ -171,7 +195,39 @@ roles! {
     UP = 34, "up", true;
     DOWN = 35, "down", true;
     FFN_POST_NORM = 36, "ffn_post_norm", true;
+    GATE_BIAS = 37, "gate.bias", true;
+    UP_BIAS = 38, "up.bias", true;
+    DOWN_BIAS = 39, "down.bias", true;
+    Q_A = 48, "q.a", true;
+    Q_B = 49, "q.b", true;
+    K_A = 50, "k.a", true;
+    K_B = 51, "k.b", true;
+    V_A = 52, "v.a", true;
+    V_B = 53, "v.b", true;
+    O_A = 54, "o.a", true;
+    O_B = 55, "o.b", true;
+    GATE_A = 56, "gate.a", true;
+    GATE_B = 57, "gate.b", true;
+    UP_A = 58, "up.a", true;
+    UP_B = 59, "up.b", true;
+    DOWN_A = 60, "down.a", true;
+    DOWN_B = 61, "down.b", true;
 }
+
+/// The roles of queries.
+pub const Q_ROLES: LinearRoles = [Q, Q_BIAS, Q_A, Q_B];
+/// The roles of keys.
+pub const K_ROLES: LinearRoles = [K, K_BIAS, K_A, K_B];
+/// The roles of values.
+pub const V_ROLES: LinearRoles = [V, V_BIAS, V_A, V_B];
+/// The roles of the attention's output.
+pub const O_ROLES: LinearRoles = [O, O_BIAS, O_A, O_B];
+/// The roles of the gate.
+pub const GATE_ROLES: LinearRoles = [GATE, GATE_BIAS, GATE_A, GATE_B];
+/// The roles of what the gate multiplies.
+pub const UP_ROLES: LinearRoles = [UP, UP_BIAS, UP_A, UP_B];
+/// The roles of the feed-forward's output.
+pub const DOWN_ROLES: LinearRoles = [DOWN, DOWN_BIAS, DOWN_A, DOWN_B];
 
 /// A matrix in a file: what it is and where.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,8 +1,8 @@
 //! What becomes of a block's products: bias, gate, residual, and the rounded form for the matrix that comes next.
 #![allow(unsafe_code)]
 
-use inkstone_model::Activation;
 use inkstone_model::op::{Epilogue, Part};
+use inkstone_model::{Activation, Slot};
 use inkstone_quant::math;
 
 use super::linear::ROWS;
@@ -20,6 +20,8 @@ pub(super) struct Finish<'a> {
     pub(super) y: &'a [[f32; ROWS]],
     /// Products of the second part of a gate.
     pub(super) up: Option<&'a [[f32; ROWS]]>,
+    /// The second part.
+    pub(super) up_part: Option<&'a Part>,
 }
 
 impl Task for Finish<'_> {
@@ -29,10 +31,10 @@ impl Task for Finish<'_> {
     fn run<S: Simd>(self, _: S) {
         match (self.epilogue, self.up) {
             (Epilogue::Gate(Activation::Silu), Some(up)) => {
-                self.each(|t, y, _| zip(y, &up[t], |y, up| math::silu(y) * up))
+                self.each(|t, y, _| zip(y, &self.up(t, &up[t]), |y, up| math::silu(y) * up))
             }
             (Epilogue::Gate(Activation::GeluTanh), Some(up)) => {
-                self.each(|t, y, _| zip(y, &up[t], |y, up| math::gelu_tanh(y) * up))
+                self.each(|t, y, _| zip(y, &self.up(t, &up[t]), |y, up| math::gelu_tanh(y) * up))
             }
             (Epilogue::Add, _) => self.each(|_, y, there| zip(y, there, |y, there| there + y)),
             (Epilogue::Logits { scale, cap: None }, _) => {
@@ -72,6 +74,9 @@ impl Finish<'_> {
             if let Some(bias) = &bias {
                 zip(&mut y, bias, |y, bias| y + bias);
             }
+            if let Some(plus) = self.part.plus {
+                self.add(plus, row, &mut y);
+            }
             if self.cx.plan.slot(self.part.to).plain {
                 // SAFETY: blocks of output rows are shared out.
                 let to = unsafe { self.cx.write(self.part.to, row, self.first, n) };
@@ -87,6 +92,30 @@ impl Finish<'_> {
                 codes.group(0, &y);
             }
         }
+    }
+
+    /// A row of the second part of a gate.
+    #[inline(always)]
+    fn up(&self, t: usize, y: &[f32; ROWS]) -> [f32; ROWS] {
+        let mut y = *y;
+        let part = self.up_part;
+        if let Some(bias) = part.and_then(|part| part.bias) {
+            let bias = self.bias(norm::vector(self.cx.file, &bias));
+            zip(&mut y, &bias, |y, bias| y + bias);
+        }
+        if let Some(plus) = part.and_then(|part| part.plus) {
+            self.add(plus, self.start + t, &mut y);
+        }
+        y
+    }
+
+    /// Adds this block's outputs of a row of `slot`.
+    #[inline(always)]
+    fn add(&self, slot: Slot, row: usize, y: &mut [f32; ROWS]) {
+        let n = (self.part.weight.rows - self.first).min(ROWS);
+        // SAFETY: the slot was written before the last barrier, and this operation does not write it.
+        let plus = unsafe { self.cx.read(slot, row, self.first, n) };
+        y.iter_mut().zip(plus).for_each(|(y, plus)| *y += plus);
     }
 
     /// Makes what is stored of `y` and of what stands there, and stores it.

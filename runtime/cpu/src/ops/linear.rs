@@ -265,6 +265,7 @@ impl<'a> Share<'a> {
             start,
             y,
             up,
+            up_part: self.sources[1].map(|source| source.part),
         };
         simd::run(self.cx.isa, task);
     }

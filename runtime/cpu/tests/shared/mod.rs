@@ -46,6 +46,8 @@ pub struct Shape {
     pub head_norms: bool,
     pub post_norms: bool,
     pub untied: bool,
+    /// Of adapters on all matrices; 0 for none.
+    pub rank: u32,
     /// One for all matrices, or taken in turn.
     pub formats: Vec<&'static Format>,
 }
@@ -68,6 +70,7 @@ impl Shape {
             head_norms: false,
             post_norms: false,
             untied: false,
+            rank: 0,
             formats: vec![format],
         }
     }
@@ -83,6 +86,7 @@ impl Shape {
             head_norms: true,
             post_norms: true,
             untied: true,
+            rank: 5,
             ..Shape::plain(format)
         }
     }
@@ -185,17 +189,37 @@ impl Shape {
             vector(rope(false), NO_LAYER, ROPE_0, self.head_width / 2),
             vector(rope(true), NO_LAYER, ROPE_1, self.head_width / 2),
         ];
+        let thin = |layer, role, rows, inputs| {
+            (self.rank > 0).then_some(Declaration {
+                layer,
+                role,
+                format: f32,
+                panel_rows: 16,
+                rows,
+                inputs,
+            })
+        };
         for layer in 0..self.windows.len() as u16 {
+            let linears = [
+                (Q_ROLES, q, n),
+                (K_ROLES, kv, n),
+                (V_ROLES, kv, n),
+                (O_ROLES, n, q),
+                (GATE_ROLES, self.ffn_width, n),
+                (UP_ROLES, self.ffn_width, n),
+                (DOWN_ROLES, n, self.ffn_width),
+            ];
+            for ([_, bias, a, b], rows, inputs) in linears {
+                all.push(thin(layer, a, self.rank, inputs));
+                all.push(thin(layer, b, rows, self.rank));
+                all.push(vector(self.biases, layer, bias, rows));
+            }
             all.extend([
                 vector(true, layer, MIXER_NORM, n),
                 matrix(layer, Q, q, n),
                 matrix(layer, K, kv, n),
                 matrix(layer, V, kv, n),
                 matrix(layer, O, n, q),
-                vector(self.biases, layer, Q_BIAS, q),
-                vector(self.biases, layer, K_BIAS, kv),
-                vector(self.biases, layer, V_BIAS, kv),
-                vector(self.biases, layer, O_BIAS, n),
                 vector(self.head_norms, layer, Q_NORM, self.head_width),
                 vector(self.head_norms, layer, K_NORM, self.head_width),
                 vector(self.post_norms, layer, MIXER_POST_NORM, n),

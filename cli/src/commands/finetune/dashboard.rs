@@ -1,0 +1,139 @@
+//! What a run shows while it goes on: a line on the terminal, log.jsonl, and at the end loss.svg.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use inkstone_finetune::trainer::Event;
+use plotters::prelude::*;
+use serde_json::Value;
+
+use crate::terminal::{Progress, Terminal};
+
+/// Shows a run.
+pub(super) struct Dashboard<'a> {
+    terminal: &'a Terminal,
+    progress: Progress,
+    log: File,
+    folder: PathBuf,
+    held_out: Option<f64>,
+    failed: bool,
+}
+
+impl<'a> Dashboard<'a> {
+    /// For a run of `steps` steps, of which `done` are made: the log goes on after those.
+    pub(super) fn new(
+        terminal: &'a Terminal,
+        folder: &Path,
+        steps: usize,
+        done: usize,
+    ) -> anyhow::Result<Self> {
+        let path = folder.join("log.jsonl");
+        let named = || path.display().to_string();
+        let kept: Vec<String> = lines(&path)
+            .filter(|(step, _)| *step <= done as u64)
+            .map(|(_, line)| line)
+            .collect();
+        let mut log = OpenOptions::new();
+        let mut log = log
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(&path)
+            .with_context(named)?;
+        for line in kept {
+            writeln!(log, "{line}").with_context(named)?;
+        }
+        Ok(Dashboard {
+            terminal,
+            progress: terminal.steps("training", steps as u64),
+            log,
+            folder: folder.to_owned(),
+            held_out: None,
+            failed: false,
+        })
+    }
+
+    /// Shows a step; false where the log cannot be written any more.
+    pub(super) fn show(&mut self, event: &Event) -> bool {
+        let line = serde_json::to_string(event).unwrap_or_default();
+        self.failed |= writeln!(self.log, "{line}").is_err();
+        self.held_out = event.held_out.or(self.held_out);
+        let held_out = self
+            .held_out
+            .map_or(String::new(), |loss| format!(", held out {loss:.4}"));
+        let rate = event.tokens as f64 / event.seconds;
+        self.progress.say(&format!(
+            "loss {:.4}{held_out}, {rate:.0} tokens/s, lr {:.1e}",
+            event.loss, event.rate
+        ));
+        self.progress.at(event.step as u64);
+        if let Some(loss) = event.held_out {
+            self.terminal.note(format_args!(
+                "step {} of {}: loss {:.4}, held out {loss:.4}, {rate:.0} tokens/s",
+                event.step, event.steps, event.loss
+            ));
+        }
+        !self.failed
+    }
+
+    /// Draws the curve.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        let log = self.folder.join("log.jsonl");
+        anyhow::ensure!(!self.failed, "{}: cannot be written", log.display());
+        let mut curves = [Vec::new(), Vec::new()];
+        for (step, line) in lines(&log) {
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            for (curve, name) in curves.iter_mut().zip(["loss", "held_out"]) {
+                curve.extend(event[name].as_f64().map(|loss| (step as f64, loss)));
+            }
+        }
+        let path = self.folder.join("loss.svg");
+        draw(&path, &curves).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))
+    }
+}
+
+/// The steps of a log and their lines.
+fn lines(path: &Path) -> impl Iterator<Item = (u64, String)> + use<> {
+    let file = File::open(path).ok().map(BufReader::new);
+    file.into_iter().flat_map(|file| {
+        file.lines().map_while(Result::ok).filter_map(|line| {
+            let event: Value = serde_json::from_str(&line).ok()?;
+            Some((event["step"].as_u64()?, line))
+        })
+    })
+}
+
+fn draw(path: &Path, curves: &[Vec<(f64, f64)>; 2]) -> Result<(), Box<dyn std::error::Error>> {
+    let points = || curves.iter().flatten();
+    let last = points().map(|p| p.0).fold(1.0, f64::max);
+    let most = points().map(|p| p.1).fold(0.1, f64::max);
+    let root = SVGBackend::new(path, (800, 450)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .margin(12)
+        .x_label_area_size(40)
+        .y_label_area_size(50)
+        .build_cartesian_2d(0.0..last, 0.0..most * 1.05)?;
+    chart
+        .configure_mesh()
+        .x_desc("step")
+        .y_desc("loss, nats a token")
+        .draw()?;
+    let kinds = [("training", BLUE, 1), ("held out", RED, 3)];
+    for (curve, (name, colour, width)) in curves.iter().zip(kinds) {
+        let style = colour.stroke_width(width);
+        chart
+            .draw_series(LineSeries::new(curve.iter().copied(), style))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+    }
+    chart
+        .configure_series_labels()
+        .background_style(WHITE)
+        .border_style(BLACK)
+        .draw()?;
+    root.present()?;
+    Ok(())
+}

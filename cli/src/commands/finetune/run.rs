@@ -1,0 +1,96 @@
+//! `inkstone finetune run` and `resume`: the run itself.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use inkstone_finetune::trainer::End;
+use inkstone_finetune::{Method, Net, Trainer, adapter, written};
+use serde_json::json;
+
+use super::dashboard::Dashboard;
+use super::setup::{pool, setup};
+use crate::exit::{Interrupted, Usage};
+use crate::interrupt;
+use crate::terminal::Terminal;
+
+/// Run a recipe; `resume` goes on where a run stopped
+///
+/// Writes to the recipe's output folder: the recipe with every default, log.jsonl, loss.svg, checkpoints, and at the end
+/// the adapter and model.ink, the base with the adapter in it. Ctrl-C stops after the step and can be resumed.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  inkstone finetune run recipe.toml\n  inkstone finetune resume recipe.toml"
+)]
+pub(crate) struct Arguments {
+    /// The recipe
+    #[arg(value_name = "RECIPE.toml")]
+    recipe: PathBuf,
+    /// Threads [default: one for each processor]; their number changes no bit of the result
+    #[arg(short, long, value_name = "N")]
+    threads: Option<usize>,
+    /// Begin anew where the output folder holds a run
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Trains.
+pub(crate) fn run(arguments: &Arguments, terminal: &Terminal, resume: bool) -> anyhow::Result<()> {
+    let setup = setup(&arguments.recipe, terminal)?;
+    let (model, options) = (&setup.model, setup.recipe.options());
+    let view = model.view();
+    interrupt::watch();
+    let mut trainer = pool(arguments.threads)?.install(|| {
+        let net = Net::new(&view, model.file_bytes(), options);
+        Trainer::new(setup.recipe.clone(), net, setup.samples, setup.held_out)
+    })?;
+    if resume {
+        trainer
+            .resume()
+            .context("no run to go on with; `inkstone finetune run` begins one")?;
+    } else if trainer.checkpoint().exists() && !arguments.yes {
+        return Err(Usage::error(format!(
+            "{} holds a run: `inkstone finetune resume` goes on with it, -y begins anew",
+            trainer.output().display()
+        )));
+    }
+    trainer.prepare()?;
+    let mut dashboard =
+        Dashboard::new(terminal, trainer.output(), trainer.steps(), trainer.done())?;
+    let pool = pool(arguments.threads)?;
+    let end =
+        pool.install(|| trainer.run(&mut |event| dashboard.show(event) && !interrupt::take()))?;
+    dashboard.finish()?;
+    if end == End::Stopped {
+        let recipe = arguments.recipe.display();
+        terminal.note(format_args!(
+            "stopped; `inkstone finetune resume {recipe}` goes on"
+        ));
+        return Err(Interrupted.into());
+    }
+    let held_out = trainer.take_best();
+    let output = trainer.output().to_owned();
+    let to = output.join("model.ink");
+    if options.method == Method::Full {
+        written::whole(model, trainer.net(), &to, "q8")?;
+    } else {
+        let folder = output.join("adapter");
+        adapter::save(trainer.net(), &setup.recipe.model.base, &folder)?;
+        written::attach(model, &folder, &to)?;
+    }
+    let value = json!({
+        "model": to,
+        "steps": trainer.done(),
+        "ended": format!("{end:?}").to_lowercase(),
+        "held_out_loss": held_out,
+    });
+    terminal.result(&value, |out| {
+        let loss = held_out.map_or(String::new(), |loss| format!(", held-out loss {loss:.4}"));
+        let steps = trainer.done();
+        writeln!(
+            out,
+            "{}: {steps} steps{loss}; next: inkstone chat {0}",
+            to.display()
+        )
+    })
+}

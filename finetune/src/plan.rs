@@ -1,0 +1,114 @@
+//! The memory of a run, before it begins.
+
+use inkstone_cpu::train::Precision;
+use inkstone_model::Model;
+use serde::Serialize;
+
+use crate::net::{ADAPTED, Method, Options};
+
+/// Bytes by purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// The model's file, shared with whoever else maps it.
+    pub file: u64,
+    /// Frozen weights that are unpacked ahead.
+    pub frozen: u64,
+    /// What is learnt, its gradients, their means and squares, and the best so far.
+    pub learnt: u64,
+    /// What the way forwards leaves for the way back.
+    pub kept: u64,
+    /// What one operation needs.
+    pub scratch: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+/// Numbers that are learnt.
+#[must_use]
+pub fn learnt(model: &Model<'_>, options: &Options) -> u64 {
+    matrices(model)
+        .map(|(role, rows, inputs)| match options.method {
+            Method::Full => rows * inputs,
+            Method::Lora { rank, .. } if ADAPTED.contains(&role) => rank as u64 * (rows + inputs),
+            Method::Lora { .. } => 0,
+        })
+        .sum()
+}
+
+/// The memory of a run over packs of `length` tokens, of which a share `learnt_share` is learnt.
+#[must_use]
+pub fn memory(
+    model: &Model<'_>,
+    file: u64,
+    options: &Options,
+    length: usize,
+    learnt_share: f64,
+) -> Memory {
+    let (spec, tokens) = (model.spec(), length as u64);
+    let numbers = 4;
+    let frozen: u64 = match (options.method, options.precision) {
+        (Method::Full | Method::Lora { packed: true, .. }, _) => 0,
+        (_, Precision::F32) => matrices(model)
+            .map(|(_, rows, inputs)| rows * inputs * numbers)
+            .sum(),
+        (_, Precision::Bf16) => matrices(model)
+            .filter(|(role, ..)| *role != inkstone_model::weights::EMBED)
+            .map(|(_, rows, inputs)| {
+                2 * 2 * rows.next_multiple_of(16) * inputs.next_multiple_of(16)
+            })
+            .sum(),
+    };
+    let (mut all, mut most, mut scratch) = (0, 0, 0);
+    for index in 0..spec.layers {
+        let l = model.layer_spec(index);
+        let (q, kv) = (
+            u64::from(l.heads * l.head_width),
+            u64::from(l.kv_heads * l.head_width),
+        );
+        let (width, ffn) = (u64::from(spec.width), u64::from(l.ffn_width));
+        let post = u64::from(model.layer(index).mixer_post_norm.is_some()) * 2 * width;
+        let layer =
+            numbers * tokens * (2 * width + 2 * q + 2 * kv + 2 * ffn + u64::from(l.heads) + post);
+        all += layer;
+        most = layer.max(most);
+        // On the way back: gradients of the gated vector, of the norm's output and of the residual.
+        let heads = numbers * tokens * u64::from(l.heads * l.head_width) * 3;
+        scratch = scratch.max(numbers * tokens * (2 * ffn + 3 * width) + heads);
+    }
+    let inputs = numbers * tokens * u64::from(spec.width) * u64::from(spec.layers);
+    let kept = if options.checkpointing {
+        inputs + most
+    } else {
+        all
+    };
+    let labels = ((tokens as f64 * learnt_share) as u64).max(16);
+    let vocabulary = u64::from(spec.vocabulary);
+    let logits = (32_u64 << 20).min(labels * vocabulary * numbers);
+    let strip = 4096.min(vocabulary) * u64::from(spec.width) * numbers * 2;
+    let memory = Memory {
+        file,
+        frozen,
+        learnt: learnt(model, options) * 20,
+        kept,
+        scratch: scratch.max(logits + strip) + (24 << 20),
+        total: 0,
+    };
+    Memory {
+        total: memory.file + memory.frozen + memory.learnt + memory.kept + memory.scratch,
+        ..memory
+    }
+}
+
+/// Role, rows and inputs of every matrix and vector.
+fn matrices(model: &Model<'_>) -> impl Iterator<Item = (u16, u64, u64)> {
+    let mut found = Vec::new();
+    let _ = model
+        .weights()
+        .map(|role, m| found.push((role, m.rows as u64, m.inputs as u64)));
+    for index in 0..model.spec().layers {
+        let _ = model
+            .layer(index)
+            .map(|role, m| found.push((role, m.rows as u64, m.inputs as u64)));
+    }
+    found.into_iter()
+}
