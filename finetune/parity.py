@@ -150,7 +150,7 @@ def race(rounds, steps):
     precisions = ["f32"] + ["bf16"] * bf16
     entries = [(f"ours {method} {precision}", None) for precision in precisions for method in ("lora", "qlora")]
     entries += [(f"torch {dtype} {mode}", f"{dtype} {mode}") for dtype in ["float32"] + ["bfloat16"] * bf16
-                for mode in ("eager", "compile")]
+                for mode in os.environ.get("MODES", "eager compile").split()]
     seen = {name: [] for name, _ in entries}
     for _ in range(rounds):
         for name, peer in entries:
@@ -159,11 +159,13 @@ def race(rounds, steps):
                 env = {"PRECISION": precision} if precision == "bf16" else {}
                 _, seconds, most = run_ours(method, steps + 2, **env)
                 seen[name].append((sorted(seconds[2:])[steps // 2], most))
+                print(name, seen[name][-1], file=sys.stderr, flush=True)
                 continue
             out = subprocess.run([sys.executable, "-W", "ignore", *sys.argv], capture_output=True, text=True,
                                  env={**os.environ, "PEER": peer, "STEPS": str(steps)})
             if out.returncode == 0:
                 seen[name].append(tuple(json.loads(out.stdout.splitlines()[-1])))
+            print(name, seen[name][-1:], out.stderr[-200:] if out.returncode else "", file=sys.stderr, flush=True)
     for name, runs in seen.items():
         rates = [length / seconds for seconds, _ in runs]
         print(json.dumps({"who": name, "tokens_per_second": [round(r) for r in rates],

@@ -1,7 +1,7 @@
 //! Softmax attention within each sequence of a pack, forwards and backwards, in tiles of queries (Dao et al. 2022,
 //! arXiv:2205.14135): the scores of a tile are all that is ever held, and only their logarithms are kept.
 
-use std::ops::Range;
+use core::ops::Range;
 
 use inkstone_cpu::train::{Right, To, View, multiply, rows};
 use inkstone_model::LayerSpec;

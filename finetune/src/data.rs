@@ -2,9 +2,10 @@
 //! completions, plain text; in JSON, JSONL, CSV or text files.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value, json};
 
 /// Something to learn from.
@@ -71,9 +72,12 @@ const fn shape(
 /// Names the file, the record and what it lacks.
 pub fn read(path: &Path) -> Result<Vec<Example>> {
     let named = || path.display().to_string();
-    let bytes = fs::read(path).with_context(named)?;
+    let bytes = fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow!("{}: no such file; check the path", named()),
+        _ => anyhow!(error).context(named()),
+    })?;
     let text = String::from_utf8(bytes).map_err(|e| {
-        anyhow::anyhow!(
+        anyhow!(
             "{}: not UTF-8 at byte {}",
             named(),
             e.utf8_error().valid_up_to()

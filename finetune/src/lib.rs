@@ -9,6 +9,7 @@ pub mod attention;
 pub mod checkpoint;
 pub mod compute;
 pub mod data;
+pub mod duplicates;
 pub mod head;
 pub mod layer;
 pub mod linear;

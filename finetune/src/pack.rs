@@ -1,6 +1,6 @@
 //! Samples laid end to end, so that no position is padding.
 
-use std::ops::Range;
+use core::ops::Range;
 
 /// A sequence, and which of its tokens are to be learnt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

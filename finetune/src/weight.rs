@@ -1,9 +1,9 @@
 //! Matrices of a model under training: frozen ones as they ship or unpacked ahead, trained ones in f32.
 
+use core::ops::Range;
 use inkstone_cpu::train::{Packed, Precision, Right, View};
 use inkstone_model::Matrix;
 use rayon::prelude::*;
-use std::ops::Range;
 
 /// Outputs of a matrix that are unpacked and multiplied at once.
 pub const STRIP: usize = 4096;

@@ -37,7 +37,7 @@ static FORMS: &[(&str, Option<Quantize>)] = &[
     ("q4", Some(quantize::q4)),
 ];
 
-/// Names of [`FORMS`]: what a merged or wholly trained model can be written in.
+/// The formats that a merged or wholly trained model can be written in, by name.
 #[must_use]
 pub fn forms() -> Vec<&'static str> {
     FORMS.iter().map(|(name, _)| *name).collect()

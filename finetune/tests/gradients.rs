@@ -2,7 +2,7 @@
 
 use inkstone_cpu::train::Precision;
 use inkstone_finetune::random::Random;
-use inkstone_finetune::{Method, Net, Options, Pack, Sample};
+use inkstone_finetune::{Method, Net, Options, Pack, Sample, adapter, written};
 use inkstone_format::File;
 use inkstone_model::reference::Reference;
 use inkstone_model::spec::Activation;
@@ -138,23 +138,25 @@ fn losses_are_those_of_the_runtime() {
         let pack = pack(recipe.vocabulary);
         let net = Net::new(&model, &bytes, options(LORA));
         let seen = net.evaluate(&pack);
-        let mut expected = 0.0;
-        for sequence in &pack.sequences {
-            let tokens = &pack.tokens[sequence.clone()];
-            let logits = logits(&model, &bytes, tokens);
-            for (row, label) in pack
-                .targets
-                .iter()
-                .filter(|(row, _)| sequence.contains(row))
-            {
-                let row = &logits[row - sequence.start];
-                let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
-                expected += sum.ln() - f64::from(row[*label as usize]);
-            }
-        }
+        let expected = reference_loss(&model, &bytes, &pack);
         let off = (seen.sum - expected).abs() / expected;
         assert!(off < 1e-5, "{} instead of {expected}", seen.sum);
     }
+}
+
+/// The sum of the losses of a pack by the reference backend.
+fn reference_loss(model: &Model<'_>, bytes: &[u8], pack: &Pack) -> f64 {
+    let mut loss = 0.0;
+    for sequence in &pack.sequences {
+        let logits = logits(model, bytes, &pack.tokens[sequence.clone()]);
+        let counts = |(row, _): &&(usize, u32)| sequence.contains(row);
+        for (row, label) in pack.targets.iter().filter(counts) {
+            let row = &logits[row - sequence.start];
+            let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
+            loss += sum.ln() - f64::from(row[*label as usize]);
+        }
+    }
+    loss
 }
 
 /// The reference backend's logits of every position, with exact activations and keys.
@@ -212,6 +214,38 @@ fn neither_threads_nor_checkpointing_change_a_bit() {
             }
         }
     }
+}
+
+#[test]
+fn an_attached_adapter_computes_what_was_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base.ink");
+    let golden = inkstone_tests::needs::workspace().join("tests/golden/archs/gemma3");
+    let source = inkstone_converter::Source::open(&golden).unwrap();
+    let keep = inkstone_converter::convert::Options::default();
+    inkstone_converter::convert(&source, &base, &keep, &mut |_| ()).unwrap();
+    let engine = inkstone_engine::Model::open(&base).unwrap();
+    let pack = pack(engine.spec().vocabulary);
+    let net = net(&engine.view(), engine.file_bytes(), options(LORA));
+    let adapter = folder.path().join("adapter");
+    adapter::save(&net, "base", &adapter).unwrap();
+    let to = folder.path().join("attached.ink");
+    written::attach(&engine, &adapter, &to).unwrap();
+    let bytes = std::fs::read(&to).unwrap();
+    let attached = Model::new(File::parse(&bytes).unwrap()).unwrap();
+    let (trained, expected) = (
+        net.evaluate(&pack).sum,
+        reference_loss(&attached, &bytes, &pack),
+    );
+    assert!(
+        (trained - expected).abs() < 1e-5 * expected,
+        "{trained} instead of {expected}"
+    );
+    let plain = reference_loss(&engine.view(), engine.file_bytes(), &pack);
+    assert!(
+        (plain - expected).abs() > 1e-3 * expected,
+        "the adapter does nothing"
+    );
 }
 
 #[test]

@@ -34,8 +34,6 @@ pub struct Recipe {
     pub windows: Vec<Option<u32>>,
     /// Biases on q, k, v and o.
     pub biases: bool,
-    /// Of adapters on all matrices; 0 for none.
-    pub rank: u32,
     /// Norms on query and key heads.
     pub qk_norms: bool,
     /// Norms after attention and feed-forward.
@@ -64,7 +62,6 @@ impl Default for Recipe {
             ffn_width: 160,
             windows: Vec::new(),
             biases: false,
-            rank: 0,
             qk_norms: false,
             post_norms: false,
             cap: None,
@@ -190,21 +187,6 @@ fn declarations(r: &Recipe) -> Vec<Declaration> {
                 rows,
                 inputs,
             ));
-        }
-        if r.rank > 0 {
-            let linears = [
-                (Q_ROLES, q, r.width),
-                (K_ROLES, kv, r.width),
-                (V_ROLES, kv, r.width),
-                (O_ROLES, r.width, q),
-                (GATE_ROLES, r.ffn_width, r.width),
-                (UP_ROLES, r.ffn_width, r.width),
-                (DOWN_ROLES, r.width, r.ffn_width),
-            ];
-            for ([_, _, a, b], rows, inputs) in linears {
-                all.push(matrix(layer, a, plain, r.rank, inputs));
-                all.push(matrix(layer, b, plain, rows, r.rank));
-            }
         }
         let mut vectors = vec![(MIXER_NORM, r.width), (FFN_NORM, r.width)];
         if r.biases {

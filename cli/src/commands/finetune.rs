@@ -15,7 +15,7 @@ use crate::terminal::Terminal;
 /// A recipe, one TOML file, says everything that a run depends on. Each step is a command of its own.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  inkstone finetune init smollm2-135m --data examples.csv -o recipe.toml\n  inkstone finetune run recipe.toml\n  inkstone chat finetuned/model.ink"
+    after_help = "Example:\n  inkstone finetune init smollm2-135m --data examples.csv -o recipe.toml\n  inkstone finetune plan recipe.toml\n  inkstone finetune run recipe.toml"
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -26,7 +26,9 @@ pub(crate) struct Arguments {
 enum Step {
     Init(init::Arguments),
     Plan(plan::Arguments),
+    #[command(after_help = "Example:\n  inkstone finetune run recipe.toml")]
     Run(run::Arguments),
+    #[command(after_help = "Example:\n  inkstone finetune resume recipe.toml")]
     Resume(run::Arguments),
 }
 

@@ -1,10 +1,12 @@
 //! The commands, one a file.
 
+mod adapter;
 mod bench;
 mod chat;
 mod compare;
 mod completions;
 mod convert;
+mod data;
 mod devices;
 mod doctor;
 mod eval;
@@ -12,6 +14,7 @@ mod finetune;
 mod inspect;
 mod list;
 mod logits;
+mod merge;
 mod plan;
 mod pull;
 mod remove;
@@ -33,11 +36,14 @@ pub(crate) enum Command {
     Remove(remove::Arguments),
     Inspect(inspect::Arguments),
     Convert(convert::Arguments),
+    Adapter(adapter::Arguments),
+    Merge(merge::Arguments),
+    Data(data::Arguments),
+    Finetune(finetune::Arguments),
     Bench(bench::Arguments),
     Plan(plan::Arguments),
     Compare(compare::Arguments),
     Eval(eval::Arguments),
-    Finetune(finetune::Arguments),
     Tokenize(tokenize::Arguments),
     Render(render::Arguments),
     Logits(logits::Arguments),
@@ -56,6 +62,9 @@ pub(crate) fn dispatch(command: Command, terminal: &Terminal) -> anyhow::Result<
         Command::Remove(arguments) => remove::run(arguments, terminal),
         Command::Inspect(arguments) => inspect::run(&arguments, terminal),
         Command::Convert(arguments) => convert::run(&arguments, terminal),
+        Command::Adapter(arguments) => adapter::run(&arguments, terminal),
+        Command::Merge(arguments) => merge::run(&arguments, terminal),
+        Command::Data(arguments) => data::run(&arguments, terminal),
         Command::Bench(arguments) => bench::run(&arguments, terminal),
         Command::Plan(arguments) => plan::run(&arguments, terminal),
         Command::Compare(arguments) => compare::run(&arguments, terminal),

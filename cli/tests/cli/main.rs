@@ -5,6 +5,7 @@
 )]
 
 mod asking;
+mod finetuning;
 mod hubs;
 mod mock;
 mod models;

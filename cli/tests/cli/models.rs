@@ -28,7 +28,7 @@ fn converted(sandbox: &Sandbox) -> String {
 }
 
 /// A checkpoint with a chat template, which the tiny models lack.
-fn chatty(sandbox: &Sandbox) -> String {
+pub(crate) fn chatty(sandbox: &Sandbox) -> String {
     let folder = sandbox.folder().join("chatty");
     fs::create_dir_all(&folder).unwrap();
     for entry in fs::read_dir(checkpoint("llama")).unwrap() {

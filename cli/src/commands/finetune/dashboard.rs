@@ -105,7 +105,7 @@ fn lines(path: &Path) -> impl Iterator<Item = (u64, String)> + use<> {
     })
 }
 
-fn draw(path: &Path, curves: &[Vec<(f64, f64)>; 2]) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(path: &Path, curves: &[Vec<(f64, f64)>; 2]) -> Result<(), Box<dyn core::error::Error>> {
     let points = || curves.iter().flatten();
     let last = points().map(|p| p.0).fold(1.0, f64::max);
     let most = points().map(|p| p.1).fold(0.1, f64::max);

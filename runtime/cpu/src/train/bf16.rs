@@ -74,16 +74,16 @@ impl Packed {
                 // The weights of an output lie along: each fills a lane of every line.
                 (1, stride) => {
                     for column in 0..width {
-                        let row = &x.transposed().from_row(first + column)[..x.rows()];
+                        let row = &x.transposed().rows_from(first + column)[..x.rows()];
                         debug_assert!(stride >= x.rows());
                         round_lane(row, panel, vectors, column);
                     }
                 }
                 _ => {
                     for (index, lines) in panel.chunks_exact_mut(vectors).enumerate() {
-                        let low = &x.from_row(2 * index)[first..first + width];
+                        let low = &x.rows_from(2 * index)[first..first + width];
                         let high = if 2 * index + 1 < x.rows() {
-                            &x.from_row(2 * index + 1)[first..first + width]
+                            &x.rows_from(2 * index + 1)[first..first + width]
                         } else {
                             &[0.0; WIDTH][..width]
                         };
@@ -157,16 +157,16 @@ fn round_rows(x: View<'_>, first: usize, rows: usize, to: &mut Vec<u32>) {
     to.resize(rows * pairs, 0);
     if x.strides().1 == 1 {
         for (row, to) in to.chunks_exact_mut(pairs.max(1)).enumerate() {
-            round_row(&x.from_row(first + row)[..columns], to);
+            round_row(&x.rows_from(first + row)[..columns], to);
         }
         return;
     }
     // A transposed matrix: what is a column here lies along.
     let across = x.transposed();
     for index in 0..pairs {
-        let low = &across.from_row(2 * index)[first..first + rows];
-        let high =
-            (2 * index + 1 < columns).then(|| &across.from_row(2 * index + 1)[first..first + rows]);
+        let low = &across.rows_from(2 * index)[first..first + rows];
+        let high = (2 * index + 1 < columns)
+            .then(|| &across.rows_from(2 * index + 1)[first..first + rows]);
         for (row, low) in low.iter().enumerate() {
             to[row * pairs + index] = pair(*low, high.map_or(0.0, |high| high[row]));
         }

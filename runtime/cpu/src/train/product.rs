@@ -106,7 +106,7 @@ fn float(left: View<'_>, right: View<'_>, first: usize, to: &mut To<'_>) {
     assert_eq!(inputs, right.rows(), "factors of different inputs");
     let (left_row, left_column) = left.strides();
     let (right_row, right_column) = right.strides();
-    let (a, b) = (left.from_row(first), right.from_row(0));
+    let (a, b) = (left.rows_from(first), right.rows_from(0));
     // SAFETY: `View` has checked that every element of the factors is within its slice, and `multiply` that every
     // element of the product is within `to`, which nothing else refers to.
     unsafe {

@@ -70,7 +70,7 @@ impl<'a> View<'a> {
     }
 
     /// The first element of `row` and all that follows it in the slice.
-    pub(super) fn from_row(&self, row: usize) -> &'a [f32] {
+    pub(super) fn rows_from(&self, row: usize) -> &'a [f32] {
         &self.data[(row * self.row_stride).min(self.data.len())..]
     }
 }

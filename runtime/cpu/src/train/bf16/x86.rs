@@ -60,7 +60,12 @@ impl Pairs for Avx512 {
     #[inline(always)]
     fn add(self, sums: Self::Sums, x: Self::Factors, w: Self::Factors) -> Self::Sums {
         // SAFETY: both types are 64 bytes without invalid values.
-        let (x, w): (__m512bh, __m512bh) = unsafe { (transmute(x), transmute(w)) };
+        let (x, w) = unsafe {
+            (
+                transmute::<__m512i, __m512bh>(x),
+                transmute::<__m512i, __m512bh>(w),
+            )
+        };
         // SAFETY: a value of this type exists only where the processor has the instructions.
         unsafe { _mm512_dpbf16_ps(sums, x, w) }
     }
@@ -71,11 +76,8 @@ impl Pairs for Avx512 {
         // SAFETY: the instructions are there, and only elements of the mask are read, as many as the slice has.
         let held = unsafe { _mm512_maskz_loadu_ps(mask, to.as_ptr()) };
         // SAFETY: a value of this type exists only where the processor has the instructions.
-        let sums = if add {
-            unsafe { _mm512_add_ps(held, sums) }
-        } else {
-            sums
-        };
+        let added = unsafe { _mm512_add_ps(held, sums) };
+        let sums = if add { added } else { sums };
         // SAFETY: the instructions are there, and only elements of the mask are written, as many as the slice has.
         unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), mask, sums) }
     }

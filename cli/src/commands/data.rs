@@ -1,0 +1,32 @@
+//! `inkstone data`: a look at examples before anything is learnt from them.
+
+mod check;
+mod show;
+
+use clap::{Args, Subcommand};
+
+use crate::terminal::Terminal;
+
+/// Look at examples before a model learns from them
+///
+/// Each way of looking is a command of its own.
+#[derive(Args)]
+#[command(after_help = "Example:\n  inkstone data show examples.csv -m smollm2-135m")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    look: Look,
+}
+
+#[derive(Subcommand)]
+enum Look {
+    Show(show::Arguments),
+    Check(check::Arguments),
+}
+
+/// Looks.
+pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
+    match &arguments.look {
+        Look::Show(arguments) => show::run(arguments, terminal),
+        Look::Check(arguments) => check::run(arguments, terminal),
+    }
+}
