@@ -113,7 +113,7 @@ fn slope(net: &mut Net<'_>, pack: &Pack, index: usize, gradient: &[f32]) {
         .sum();
     let size = held.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-3);
     let mut best = f64::INFINITY;
-    for share in [3e-3, 1e-3, 3e-4] {
+    for share in [3e-2, 1e-2, 3e-3, 1e-3, 3e-4] {
         let step = share * size;
         let mut loss = |sign: f32| {
             let moved = held

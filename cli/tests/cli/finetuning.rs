@@ -100,7 +100,8 @@ fn examples_become_an_adapter_that_can_be_attached_detached_and_merged() {
         &sandbox,
         &["merge", &base, &adapter, "-o", &merged, "--weights", "F32"],
     );
-    let hash = |model: &str| succeeds(&sandbox, &["logits", model, "--text", "say 3", "--hash"]).stdout;
+    let hash =
+        |model: &str| succeeds(&sandbox, &["logits", model, "--text", "say 3", "--hash"]).stdout;
     assert_eq!(hash(&attached), hash(&model));
     assert_eq!(hash(&detached), hash(&base));
     assert_ne!(hash(&attached), hash(&base));
