@@ -3,6 +3,7 @@
 //! Reads `tokens.json` (a list of sequences, each a list of tokens) and, for `lora`, the adapter in FOLDER/adapter.
 //! Writes the gradients of the first step as `gradients.safetensors`, each step's loss and its seconds as `losses.json`,
 //! and the adapter as it is then to FOLDER/trained. METHOD is `full`, `lora` or `qlora`.
+#![allow(clippy::print_stdout, reason = "what a program of its own is for")]
 
 use std::path::Path;
 use std::time::Instant;

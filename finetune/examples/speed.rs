@@ -1,6 +1,7 @@
 //! How fast a model is trained: `speed MODEL.ink METHOD PRECISION TOKENS STEPS [THREADS]`.
 //!
 //! METHOD is `full`, `lora` or `qlora`. Prints tokens a second, best and median, and the most memory ever held.
+#![allow(clippy::print_stdout, reason = "what a program of its own is for")]
 
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use inkstone_engine::Model;
 use inkstone_finetune::random::Random;
 use inkstone_finetune::{Method, Net, Options, Pack, Sample};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn core::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [path, method, precision, tokens, steps, rest @ ..] = &arguments[..] else {
         return Err("speed MODEL.ink full|lora|qlora f32|bf16 TOKENS STEPS [THREADS]".into());
