@@ -1,4 +1,8 @@
 //! Files of examples in every shape, and what says the same.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 use inkstone_finetune::data::{Example, SHAPES, example, read};
 use inkstone_finetune::duplicates::{between, within};

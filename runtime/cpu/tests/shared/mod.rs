@@ -189,31 +189,8 @@ impl Shape {
             vector(rope(false), NO_LAYER, ROPE_0, self.head_width / 2),
             vector(rope(true), NO_LAYER, ROPE_1, self.head_width / 2),
         ];
-        let thin = |layer, role, rows, inputs| {
-            (self.rank > 0).then_some(Declaration {
-                layer,
-                role,
-                format: f32,
-                panel_rows: 16,
-                rows,
-                inputs,
-            })
-        };
         for layer in 0..self.windows.len() as u16 {
-            let linears = [
-                (Q_ROLES, q, n),
-                (K_ROLES, kv, n),
-                (V_ROLES, kv, n),
-                (O_ROLES, n, q),
-                (GATE_ROLES, self.ffn_width, n),
-                (UP_ROLES, self.ffn_width, n),
-                (DOWN_ROLES, n, self.ffn_width),
-            ];
-            for ([_, bias, a, b], rows, inputs) in linears {
-                all.push(thin(layer, a, self.rank, inputs));
-                all.push(thin(layer, b, rows, self.rank));
-                all.push(vector(self.biases, layer, bias, rows));
-            }
+            all.extend(self.beside(layer));
             all.extend([
                 vector(true, layer, MIXER_NORM, n),
                 matrix(layer, Q, q, n),
@@ -233,6 +210,42 @@ impl Shape {
         let mut all: Vec<Declaration> = all.into_iter().flatten().collect();
         all.sort_by_key(|d| (d.layer, d.role));
         all
+    }
+
+    /// Biases and adapters of a layer's matrices.
+    fn beside(&self, layer: u16) -> Vec<Option<Declaration>> {
+        let (q, kv, n) = (
+            self.heads * self.head_width,
+            self.kv_heads * self.head_width,
+            self.width,
+        );
+        let linears = [
+            (Q_ROLES, q, n),
+            (K_ROLES, kv, n),
+            (V_ROLES, kv, n),
+            (O_ROLES, n, q),
+            (GATE_ROLES, self.ffn_width, n),
+            (UP_ROLES, self.ffn_width, n),
+            (DOWN_ROLES, n, self.ffn_width),
+        ];
+        let plain = |there: bool, role, panel_rows, rows, inputs| {
+            there.then_some(Declaration {
+                layer,
+                role,
+                format: Format::by_name("F32").unwrap(),
+                panel_rows,
+                rows,
+                inputs,
+            })
+        };
+        let beside = |([_, bias, a, b], rows, inputs): (LinearRoles, u32, u32)| {
+            [
+                plain(self.biases, bias, 1, 1, rows),
+                plain(self.rank > 0, a, 16, self.rank, inputs),
+                plain(self.rank > 0, b, 16, rows, self.rank),
+            ]
+        };
+        linears.into_iter().flat_map(beside).collect()
     }
 
     fn payload(&self, d: &Declaration, noise: &mut Noise) -> Vec<u8> {
