@@ -79,7 +79,10 @@ fn main() -> anyhow::Result<()> {
         losses.mean()
     );
     let status = std::fs::read_to_string("/proc/self/status")?;
-    for line in status.lines().filter(|l| l.starts_with("VmHWM") || l.starts_with("Rss")) {
+    for line in status
+        .lines()
+        .filter(|l| l.starts_with("VmHWM") || l.starts_with("Rss"))
+    {
         println!("{line}");
     }
     Ok(())

@@ -225,6 +225,7 @@ impl Find<'_> {
     }
 
     /// A matrix, and what stands beside it.
+    #[inline(never)]
     fn linear(
         &self,
         roles: LinearRoles,

@@ -448,6 +448,7 @@ impl LayerOps {
 }
 
 /// A matrix whose products go to `to`; it stands at `place` among those that share an input.
+#[inline(never)]
 fn part(linear: &weights::Linear<Matrix>, place: usize, to: Slot) -> Part {
     Part {
         weight: linear.weight,
@@ -458,6 +459,7 @@ fn part(linear: &weights::Linear<Matrix>, place: usize, to: Slot) -> Part {
 }
 
 /// What the adapters of matrices over one input do before them: the thin matrices together, then each is lifted.
+#[inline(never)]
 fn adapters(from: Slot, linears: [Option<&weights::Linear<Matrix>>; 3]) -> [Option<Op>; 4] {
     let adapters = linears.map(|linear| linear.and_then(|linear| linear.adapter));
     let plain = |from, parts| {
@@ -558,6 +560,7 @@ impl Needs {
         *held = (*held).max(width as usize);
     }
 
+    #[inline(never)]
     fn linear(
         &mut self,
         from: Slot,

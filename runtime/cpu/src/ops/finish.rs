@@ -1,8 +1,8 @@
 //! What becomes of a block's products: bias, gate, residual, and the rounded form for the matrix that comes next.
 #![allow(unsafe_code)]
 
+use inkstone_model::Activation;
 use inkstone_model::op::{Epilogue, Part};
-use inkstone_model::{Activation, Slot};
 use inkstone_quant::math;
 
 use super::linear::ROWS;
@@ -29,28 +29,23 @@ impl Task for Finish<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        match (self.epilogue, self.up) {
-            (Epilogue::Gate(Activation::Silu), Some(up)) => {
-                self.each(|t, y, _| zip(y, &self.up(t, &up[t]), |y, up| math::silu(y) * up))
-            }
-            (Epilogue::Gate(Activation::GeluTanh), Some(up)) => {
-                self.each(|t, y, _| zip(y, &self.up(t, &up[t]), |y, up| math::gelu_tanh(y) * up))
-            }
-            (Epilogue::Add, _) => self.each(|_, y, there| zip(y, there, |y, there| there + y)),
-            (Epilogue::Logits { scale, cap: None }, _) => {
-                self.each(|_, y, _| y.iter_mut().for_each(|y| *y *= scale))
-            }
-            (
-                Epilogue::Logits {
-                    scale,
-                    cap: Some(cap),
-                },
-                _,
-            ) => self.each(|_, y, _| {
-                y.iter_mut()
-                    .for_each(|y| *y = cap * math::tanh(*y * scale / cap))
+        use Activation::{GeluTanh, Silu};
+        use Epilogue::{Add, Gate, Logits, Store};
+        // Compiled for each epilogue, which is then known within; once where flash is dearer than time.
+        match self.epilogue {
+            epilogue if cfg!(feature = "small") => self.all(epilogue),
+            Gate(Silu) => self.all(Gate(Silu)),
+            Gate(GeluTanh) => self.all(Gate(GeluTanh)),
+            Add => self.all(Add),
+            Logits { scale, cap: None } => self.all(Logits { scale, cap: None }),
+            Logits {
+                scale,
+                cap: Some(cap),
+            } => self.all(Logits {
+                scale,
+                cap: Some(cap),
             }),
-            _ => self.each(|_, _, _| ()),
+            Store => self.all(Store),
         }
     }
 }
@@ -61,6 +56,35 @@ fn zip(y: &mut [f32; ROWS], x: &[f32; ROWS], f: impl Fn(f32, f32) -> f32) {
 }
 
 impl Finish<'_> {
+    #[inline(always)]
+    fn all(&self, epilogue: Epilogue) {
+        self.each(|t, y, there| self.apply(epilogue, t, y, there));
+    }
+
+    /// What an epilogue makes of a row of products and of what stands there.
+    #[inline(always)]
+    fn apply(&self, epilogue: Epilogue, t: usize, y: &mut [f32; ROWS], there: &[f32; ROWS]) {
+        match epilogue {
+            Epilogue::Store => (),
+            Epilogue::Add => zip(y, there, |y, there| there + y),
+            Epilogue::Gate(activation) => {
+                let Some(up) = self.up else { return };
+                let up = self.up(t, &up[t]);
+                match activation {
+                    Activation::Silu => zip(y, &up, |y, up| math::silu(y) * up),
+                    Activation::GeluTanh => zip(y, &up, |y, up| math::gelu_tanh(y) * up),
+                }
+            }
+            Epilogue::Logits { scale, cap: None } => y.iter_mut().for_each(|y| *y *= scale),
+            Epilogue::Logits {
+                scale,
+                cap: Some(cap),
+            } => y
+                .iter_mut()
+                .for_each(|y| *y = cap * math::tanh(*y * scale / cap)),
+        }
+    }
+
     /// Stores what `f` makes of each row; it gets the row's number, its products, and what stands there.
     #[inline(always)]
     fn each(&self, f: impl Fn(usize, &mut [f32; ROWS], &[f32; ROWS])) {
@@ -74,8 +98,8 @@ impl Finish<'_> {
             if let Some(bias) = &bias {
                 zip(&mut y, bias, |y, bias| y + bias);
             }
-            if let Some(plus) = self.part.plus {
-                self.add(plus, row, &mut y);
+            if self.part.plus.is_some() {
+                self.beside(self.part, false, row, &mut y);
             }
             if self.cx.plan.slot(self.part.to).plain {
                 // SAFETY: blocks of output rows are shared out.
@@ -98,24 +122,29 @@ impl Finish<'_> {
     #[inline(always)]
     fn up(&self, t: usize, y: &[f32; ROWS]) -> [f32; ROWS] {
         let mut y = *y;
-        let part = self.up_part;
-        if let Some(bias) = part.and_then(|part| part.bias) {
-            let bias = self.bias(norm::vector(self.cx.file, &bias));
-            zip(&mut y, &bias, |y, bias| y + bias);
-        }
-        if let Some(plus) = part.and_then(|part| part.plus) {
-            self.add(plus, self.start + t, &mut y);
+        if let Some(part) = self
+            .up_part
+            .filter(|part| part.bias.is_some() || part.plus.is_some())
+        {
+            self.beside(part, true, self.start + t, &mut y);
         }
         y
     }
 
-    /// Adds this block's outputs of a row of `slot`.
-    #[inline(always)]
-    fn add(&self, slot: Slot, row: usize, y: &mut [f32; ROWS]) {
-        let n = (self.part.weight.rows - self.first).min(ROWS);
-        // SAFETY: the slot was written before the last barrier, and this operation does not write it.
-        let plus = unsafe { self.cx.read(slot, row, self.first, n) };
-        y.iter_mut().zip(plus).for_each(|(y, plus)| *y += plus);
+    /// Adds what stands beside a part's matrix to this block's outputs of a row: perhaps its bias, and what an adapter
+    /// makes. Apart from the rest, which is compiled for each epilogue.
+    #[inline(never)]
+    fn beside(&self, part: &Part, biased: bool, row: usize, y: &mut [f32; ROWS]) {
+        if let Some(bias) = part.bias.filter(|_| biased) {
+            let bias = self.bias(norm::vector(self.cx.file, &bias));
+            zip(y, &bias, |y, bias| y + bias);
+        }
+        if let Some(plus) = part.plus {
+            let n = (part.weight.rows - self.first).min(ROWS);
+            // SAFETY: the slot was written before the last barrier, and this operation does not write it.
+            let plus = unsafe { self.cx.read(plus, row, self.first, n) };
+            y.iter_mut().zip(plus).for_each(|(y, plus)| *y += plus);
+        }
     }
 
     /// Makes what is stored of `y` and of what stands there, and stores it.
