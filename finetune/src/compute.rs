@@ -6,7 +6,7 @@ use rayon::prelude::*;
 /// Rows of a product that a thread takes at once, by how many there are: each lays the weights out anew.
 const TILES: [(usize, usize); 3] = [(512, 256), (256, 96), (0, 24)];
 
-/// The sum of products `left · right` into `to`, rows `columns` apart from `column` on; added to what is there, or in
+/// The sum of products `left · right` into `to`, rows `stride` apart, from `column` on; added to what is there, or in
 /// its place.
 pub fn product(
     terms: &[(View<'_>, Right<'_>)],

@@ -190,14 +190,7 @@ fn openai(record: &Map<String, Value>) -> Result<Example> {
 fn sharegpt(record: &Map<String, Value>) -> Result<Example> {
     let turns = record["conversations"].as_array();
     let turns = turns.context("`conversations` is no array")?;
-    let mut messages = Vec::new();
-    if let Some(system) = record
-        .get("system")
-        .and_then(Value::as_str)
-        .filter(|s| !s.is_empty())
-    {
-        messages.push(said("system", system));
-    }
+    let mut messages: Vec<Value> = system(record).into_iter().collect();
     for turn in turns {
         let from = turn["from"].as_str().context("a turn has no `from`")?;
         let role = match from {
@@ -247,14 +240,7 @@ fn pair(record: &Map<String, Value>, asked: &str, answered: &str) -> Result<Exam
         question.push_str("\n\n");
         question.push_str(input);
     }
-    let mut messages = Vec::new();
-    if let Some(system) = record
-        .get("system")
-        .and_then(Value::as_str)
-        .filter(|s| !s.is_empty())
-    {
-        messages.push(said("system", system));
-    }
+    let mut messages: Vec<Value> = system(record).into_iter().collect();
     messages.push(said("user", &question));
     messages.push(said("assistant", &text(record, answered)?));
     chat(messages, None)
@@ -269,6 +255,12 @@ fn chat(messages: Vec<Value>, tools: Option<Value>) -> Result<Example> {
         "no turn is the assistant's, so that there is nothing to learn"
     );
     Ok(Example::Chat { messages, tools })
+}
+
+/// The system's turn, where the record has one beside the others.
+fn system(record: &Map<String, Value>) -> Option<Value> {
+    let text = record.get("system")?.as_str()?;
+    (!text.is_empty()).then(|| said("system", text))
 }
 
 fn said(role: &str, content: &str) -> Value {

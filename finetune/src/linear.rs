@@ -1,11 +1,11 @@
 //! A matrix, its bias and its adapter: forwards and backwards.
 
-use inkstone_cpu::train::{Packed, Precision, Right, View, rows};
+use inkstone_cpu::train::{View, rows};
 use inkstone_model::Linear;
 use rayon::prelude::*;
 
 use crate::compute::{ROWS, add_product, add_product_in, product, sum_rows};
-use crate::weight::{Reader, Way, Weight};
+use crate::weight::{Reader, Way, Weight, prepared};
 
 /// What the backward pass of a [`Linear`] adds to, by index among what is trained.
 pub type Gradients = [Vec<f32>];
@@ -30,8 +30,8 @@ pub fn forward(
     if let Some(adapter) = w.adapter {
         u.resize(tokens * adapter.rank, 0.0);
         let a = &reader.trained[adapter.a].values;
-        thin(
-            reader,
+        prepared(
+            reader.precision,
             View::new(a, adapter.rank, w.inputs),
             Way::Forward,
             |a| {
@@ -49,7 +49,7 @@ pub fn forward(
             let b = &reader.trained[adapter.b].values[strip.start * adapter.rank..];
             let b = View::new(b, strip.len(), adapter.rank);
             let lifted = View::new(&scaled, tokens, adapter.rank);
-            thin(reader, b, Way::Forward, |b| {
+            prepared(reader.precision, b, Way::Forward, |b| {
                 product(&[(left, base), (lifted, b)], y, w.rows, strip.start, false);
             });
         });
@@ -88,8 +88,8 @@ pub fn backward(
         // t = scale · dy·B
         t = vec![0.0; tokens * adapter.rank];
         let b = &reader.trained[adapter.b].values;
-        thin(
-            reader,
+        prepared(
+            reader.precision,
             View::new(b, w.rows, adapter.rank),
             Way::Backward,
             |b| {
@@ -118,7 +118,7 @@ pub fn backward(
             let a = &reader.trained[adapter.a].values;
             let a = View::new(a, adapter.rank, w.inputs);
             let t = View::new(&t, tokens, adapter.rank);
-            thin(reader, a, Way::Backward, |a| {
+            prepared(reader.precision, a, Way::Backward, |a| {
                 product(&[(t, a)], dx, w.inputs, 0, true);
             });
         }
@@ -129,18 +129,6 @@ pub fn backward(
     }
     if let Some(index) = linear.bias.and_then(Weight::trained) {
         add_rows(back.dy, w.rows, &mut gradients[index]);
-    }
-}
-
-/// A trained matrix `outputs × inputs` as a right factor.
-fn thin<R>(reader: Reader<'_>, w: View<'_>, way: Way, work: impl FnOnce(Right<'_>) -> R) -> R {
-    let factor = match way {
-        Way::Forward => w.transposed(),
-        Way::Backward => w,
-    };
-    match reader.precision {
-        Precision::F32 => work(Right::F32(factor)),
-        Precision::Bf16 => work(Right::Bf16(&Packed::new(factor))),
     }
 }
 

@@ -1,9 +1,10 @@
 //! A model taken for training: which of its weights are learnt, and a pass forwards and backwards over a pack.
 
-use std::collections::BTreeMap;
-
 use inkstone_cpu::train::{Packed, Precision, View};
-use inkstone_model::weights::{DOWN, GATE, K, NO_LAYER, O, Q, ROLES, UP, V};
+use inkstone_model::weights::{
+    DOWN_ROLES, GATE_ROLES, K_ROLES, LinearRoles, NO_LAYER, O_ROLES, Q_ROLES, ROLES, UP_ROLES,
+    V_ROLES,
+};
 use inkstone_model::{Layer, LayerSpec, Matrix, Model, Spec, Weights};
 use rayon::prelude::*;
 
@@ -44,7 +45,15 @@ pub struct Options {
 }
 
 /// The matrices that have adapters.
-pub const ADAPTED: [u16; 7] = [Q, K, V, O, GATE, UP, DOWN];
+pub static ADAPTED: [LinearRoles; 7] = [
+    Q_ROLES, K_ROLES, V_ROLES, O_ROLES, GATE_ROLES, UP_ROLES, DOWN_ROLES,
+];
+
+/// Whether the matrix of a role has an adapter.
+#[must_use]
+pub fn is_adapted(role: u16) -> bool {
+    ADAPTED.iter().any(|[weight, ..]| *weight == role)
+}
 
 /// A model under training.
 #[derive(Debug)]
@@ -290,7 +299,7 @@ impl Maker<'_> {
         let Method::Lora { rank, alpha, .. } = self.options.method else {
             return None;
         };
-        if !ADAPTED.contains(&role) {
+        if !is_adapted(role) {
             return None;
         }
         let a_name = format!("{}.lora_a", name(layer, role));
@@ -335,6 +344,3 @@ pub fn name(layer: u16, role: u16) -> String {
         _ => format!("layers.{layer}.{role}"),
     }
 }
-
-/// What is learnt, by name.
-pub type Named<'a> = BTreeMap<&'a str, &'a Tensor>;

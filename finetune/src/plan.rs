@@ -4,7 +4,7 @@ use inkstone_cpu::train::Precision;
 use inkstone_model::Model;
 use serde::Serialize;
 
-use crate::net::{ADAPTED, Method, Options};
+use crate::net::{Method, Options, is_adapted};
 
 /// Bytes by purpose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -29,7 +29,7 @@ pub fn learnt(model: &Model<'_>, options: &Options) -> u64 {
     matrices(model)
         .map(|(role, rows, inputs)| match options.method {
             Method::Full => rows * inputs,
-            Method::Lora { rank, .. } if ADAPTED.contains(&role) => rank as u64 * (rows + inputs),
+            Method::Lora { rank, .. } if is_adapted(role) => rank as u64 * (rows + inputs),
             Method::Lora { .. } => 0,
         })
         .sum()

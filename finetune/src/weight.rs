@@ -69,14 +69,6 @@ pub struct Tensor {
     pub values: Vec<f32>,
 }
 
-impl Tensor {
-    /// As a matrix.
-    #[must_use]
-    pub fn view(&self) -> View<'_> {
-        View::new(&self.values, self.rows, self.columns)
-    }
-}
-
 /// What a net's weights are read with.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a> {
@@ -105,25 +97,17 @@ impl Weight {
         way: Way,
         work: impl FnOnce(Right<'_>) -> R,
     ) -> R {
-        let (rows, inputs) = (strip.len(), self.inputs);
-        let whole = |values: &[f32], work: Work<'_, R>| {
-            prepared(reader.precision, View::new(values, rows, inputs), way, work)
+        let outputs = |values: &[f32], work| {
+            let w = View::new(values, strip.len(), self.inputs);
+            prepared(reader.precision, w, way, work)
         };
-        let mut work = Some(work);
-        let mut once = |right: Right<'_>| work.take().map(|work| work(right));
-        let result = match &self.base {
-            Base::Packed(strips) => once(Right::Bf16(&strips[strip.start / STRIP][way as usize])),
-            Base::Plain(values) => whole(&values[strip.start * inputs..], &mut once),
-            Base::Trained(index) => {
-                let values = &reader.trained[*index].values;
-                whole(&values[strip.start * inputs..], &mut once)
-            }
-            Base::Stored(matrix) => {
-                let values = unpacked(matrix, reader.file, strip);
-                whole(&values, &mut once)
-            }
-        };
-        result.expect("the work was done once")
+        let first = strip.start * self.inputs;
+        match &self.base {
+            Base::Packed(strips) => work(Right::Bf16(&strips[strip.start / STRIP][way as usize])),
+            Base::Plain(values) => outputs(&values[first..], work),
+            Base::Trained(index) => outputs(&reader.trained[*index].values[first..], work),
+            Base::Stored(matrix) => outputs(&unpacked(matrix, reader.file, strip), work),
+        }
     }
 
     /// Decodes row `index`: an embedding.
@@ -167,10 +151,13 @@ impl Weight {
     }
 }
 
-type Work<'w, R> = &'w mut dyn FnMut(Right<'_>) -> Option<R>;
-
 /// Hands `work` a matrix `outputs × inputs` as a right factor.
-fn prepared<R>(precision: Precision, w: View<'_>, way: Way, work: Work<'_, R>) -> Option<R> {
+pub fn prepared<R>(
+    precision: Precision,
+    w: View<'_>,
+    way: Way,
+    work: impl FnOnce(Right<'_>) -> R,
+) -> R {
     let factor = match way {
         Way::Forward => w.transposed(),
         Way::Backward => w,

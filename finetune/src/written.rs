@@ -12,19 +12,12 @@ use inkstone_engine::Model;
 use inkstone_engine::format::records::{self, Manifest, Origin, Provenance};
 use inkstone_format::{Declaration, SectionKind, Writer};
 use inkstone_model::Matrix;
-use inkstone_model::weights::{
-    DOWN_ROLES, GATE_ROLES, K_ROLES, LinearRoles, O_ROLES, Q_ROLES, UP_ROLES, V_ROLES,
-};
+use inkstone_model::weights::LinearRoles;
 use inkstone_quant::{Encoding, Format, PANEL};
 
 use crate::adapter::{Loaded, Thin};
-use crate::net::{Net, name};
+use crate::net::{ADAPTED, Net, name};
 use crate::weight::unpacked;
-
-/// The matrices that have adapters.
-static LINEARS: &[LinearRoles] = &[
-    Q_ROLES, K_ROLES, V_ROLES, O_ROLES, GATE_ROLES, UP_ROLES, DOWN_ROLES,
-];
 
 /// How numbers become rows of codes.
 type Quantize = fn(&[f32], &mut CodedRow);
@@ -194,14 +187,14 @@ pub fn is_adapted(model: &Model) -> bool {
 }
 
 fn is_adapter(role: u16) -> bool {
-    LINEARS.iter().any(|[_, _, a, b]| [*a, *b].contains(&role))
+    ADAPTED.iter().any(|[_, _, a, b]| [*a, *b].contains(&role))
 }
 
 /// Where each pair of thin matrices belongs; it must fit there.
 fn places<'l>(model: &Model, loaded: &'l Loaded) -> Result<Vec<(u16, LinearRoles, &'l Thin)>> {
     let mut places = Vec::new();
     for ((layer, role), thin) in &loaded.pairs {
-        let roles = LINEARS.iter().find(|roles| roles[0] == *role);
+        let roles = ADAPTED.iter().find(|roles| roles[0] == *role);
         let roles = roles.context("adapters stand on the matrices of the table")?;
         let Some(base) = model.file().tensor(*layer, *role) else {
             bail!("the model has no {}", name(*layer, *role));
