@@ -20,7 +20,16 @@ pub(crate) struct Symbol {
 #[derive(Debug, Default)]
 pub(crate) struct Merger {
     symbols: Vec<Symbol>,
-    queue: BinaryHeap<Reverse<Candidate>>,
+    queue: Queue,
+}
+
+/// Candidates, the best first. Most are sorted once and then taken from the end, which for a long piece is many times
+/// faster than a heap of them all; only those queued meanwhile lie in a heap.
+#[derive(Debug, Default)]
+struct Queue {
+    /// The best last.
+    sorted: Vec<Reverse<Candidate>>,
+    late: BinaryHeap<Reverse<Candidate>>,
 }
 
 /// Ordered by rank, then from left to right.
@@ -56,20 +65,18 @@ impl Merger {
 
     /// Joins pairs until `pair` knows none; `pair` gives a rank, lowest first, and the new id.
     pub(crate) fn run(&mut self, pair: impl Fn(&Symbol, &Symbol) -> Option<(u32, u32)>) {
-        let mut candidates = core::mem::take(&mut self.queue).into_vec();
-        candidates.clear();
         let pairs = self.symbols.iter().zip(self.symbols.iter().skip(1));
-        candidates.extend(pairs.enumerate().filter_map(|(index, (left, right))| {
-            let (rank, into) = pair(left, right)?;
-            Some(Reverse(Candidate {
-                rank,
-                left: index as u32,
-                end: right.end,
-                into,
-            }))
-        }));
-        self.queue = BinaryHeap::from(candidates);
-        while let Some(Reverse(best)) = self.queue.pop() {
+        self.queue
+            .fill(pairs.enumerate().filter_map(|(index, (left, right))| {
+                let (rank, into) = pair(left, right)?;
+                Some(Candidate {
+                    rank,
+                    left: index as u32,
+                    end: right.end,
+                    into,
+                })
+            }));
+        while let Some(best) = self.queue.pop() {
             if let Some(joined) = self.join(best) {
                 self.propose(self.symbols[joined].previous, &pair);
                 self.propose(joined as u32, &pair);
@@ -112,13 +119,42 @@ impl Merger {
             return;
         };
         if let Some((rank, into)) = pair(first, second) {
-            self.queue.push(Reverse(Candidate {
+            self.queue.late.push(Reverse(Candidate {
                 rank,
                 left,
                 end: second.end,
                 into,
             }));
         }
+    }
+}
+
+impl Queue {
+    fn clear(&mut self) {
+        self.sorted.clear();
+        self.late.clear();
+    }
+
+    /// Queues the first candidates.
+    fn fill(&mut self, candidates: impl Iterator<Item = Candidate>) {
+        self.clear();
+        self.sorted.extend(candidates.map(Reverse));
+        self.sorted.sort_unstable();
+    }
+
+    fn pop(&mut self) -> Option<Candidate> {
+        if self.sorted.is_empty() {
+            let emptied = core::mem::take(&mut self.sorted);
+            self.sorted = core::mem::replace(&mut self.late, emptied.into()).into_vec();
+            self.sorted.sort_unstable();
+        }
+        let late = self.late.peek() > self.sorted.last();
+        let best = if late {
+            self.late.pop()
+        } else {
+            self.sorted.pop()
+        };
+        best.map(|Reverse(candidate)| candidate)
     }
 }
 
