@@ -127,9 +127,21 @@ def compare(method, steps):
     curve = max(abs(a - b) / b for a, b in zip(losses, their_losses))
     print(json.dumps({"method": method, "tensors": len(mine), "worst_gradient": worst, "steps": steps,
                       "worst_loss": curve, "first": [losses[0], their_losses[0]], "last": [losses[-1], their_losses[-1]]}))
-    if method != "full":
-        model = PeftModel.from_pretrained(build(), f"{folder}/trained")
-        print(json.dumps({"adapter_in_peft": True, "tokens": sequences[0][:8]}))
+    if method != "full" and "INKSTONE" in os.environ:
+        adapted(PeftModel.from_pretrained(build(), f"{folder}/trained"))
+
+
+def adapted(model):
+    """The adapter that we wrote, in PEFT over F32 weights and in our runtime with f32 activations and keys."""
+    inkstone, taught, tokens = os.environ["INKSTONE"], f"{folder}/taught.ink", sequences[0][:256]
+    subprocess.run([inkstone, "adapter", "attach", ink, f"{folder}/trained", "-o", taught, "-q"], check=True)
+    out = subprocess.run([inkstone, "logits", taught, "--tokens", ",".join(map(str, tokens)), "--all", "--json",
+                          "--activations", "f32", "--kv", "f32"], check=True, capture_output=True, text=True).stdout
+    mine = torch.tensor(json.loads(out)["logits"])
+    with torch.no_grad():
+        theirs = model(input_ids=torch.tensor([tokens])).logits[0]
+    print(json.dumps({"logits": list(mine.shape), "worst_logit": (mine - theirs).abs().max().item(),
+                      "largest_logit": theirs.abs().max().item()}))
 
 
 def peer(dtype, mode):

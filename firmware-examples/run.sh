@@ -32,8 +32,11 @@ if [ -z "${PROGRAM:-}" ]; then
   export CARGO_TARGET_DIR=$cross/firmware BOARD=$board
   cpu=$(column 3)
   [ "$cpu" = - ] || flags="-Ctarget-cpu=$cpu"
-  # What only a nightly compiler can leave out: names of files in messages, and `Debug`.
-  [ "$profile${RUSTC_BOOTSTRAP:-}" != release-small1 ] || flags+=" -Zlocation-detail=none -Zfmt-debug=none"
+  # What only a nightly compiler can leave out: names of files in messages, `Debug`, and `core`'s longer ways.
+  if [ "$profile${RUSTC_BOOTSTRAP:-}" = release-small1 ]; then
+    flags+=" -Zlocation-detail=none -Zfmt-debug=none"
+    CROSS_CORE+=" -Zbuild-std-features=optimize_for_size"
+  fi
   export RUSTFLAGS="${RUSTFLAGS:-} $flags"
   cargo build --quiet --locked --profile "$profile" $CROSS_CORE --target "$target" --package "$example"
   # A board's program is not another's, though they may share a target.

@@ -157,6 +157,53 @@ pub fn perplexity(
     Ok(sum.report(total, context))
 }
 
+/// A model that says how probable texts are, one after the other.
+pub struct Judge {
+    model: Model,
+    session: Session,
+    most: usize,
+}
+
+impl Judge {
+    /// Looks at the first `most` tokens of each text.
+    ///
+    /// # Errors
+    /// The model cannot be run.
+    pub fn new(model: &Model, config: &SessionConfig, most: u32) -> Result<Judge, Error> {
+        Ok(Judge {
+            model: model.clone(),
+            session: model.session(&sized(model, config, most))?,
+            most: most as usize,
+        })
+    }
+
+    /// Perplexity of the beginning of a text, each token by all before it; `None` where there are fewer than two.
+    ///
+    /// # Errors
+    /// The model fails.
+    pub fn perplexity(&mut self, text: &str) -> Result<Option<f64>, Error> {
+        let mut tokens = tokens(&self.model, text);
+        tokens.truncate(self.most);
+        if tokens.len() < 2 {
+            return Ok(None);
+        }
+        self.session.rewind(0)?;
+        self.session.feed(&tokens[..tokens.len() - 1])?;
+        let mut sum = Sum::default();
+        loop {
+            let before = self.session.done() as usize;
+            let rows = self.session.advance_all()? as usize;
+            if rows == 0 {
+                return Ok(Some(sum.mean().exp()));
+            }
+            for row in 0..rows {
+                let next = tokens[before + row + 1] as usize;
+                sum.add(cost(self.session.logits(row as u32), next));
+            }
+        }
+    }
+}
+
 fn tokens(model: &Model, text: &str) -> Vec<u32> {
     let mut tokens = Vec::new();
     let options = TextOptions {

@@ -12,10 +12,10 @@ use crate::data::Example;
 /// Words of a shingle.
 const SHINGLE: usize = 5;
 /// Numbers of a signature.
-const HASHES: usize = 128;
+pub(crate) const HASHES: usize = 128;
 /// Numbers of a band: 32 bands of 4 find pairs that share 0.8 of their shingles with probability over 1 − 10⁻⁷, and
 /// those that share 0.5 with one of 0.87; what is found is then compared in full.
-const BAND: usize = 4;
+pub(crate) const BAND: usize = 4;
 
 /// Two examples that say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -92,10 +92,32 @@ pub fn between(texts: &[String], test: &[String], near: f64) -> Vec<Near> {
 }
 
 /// What an example is compared by.
-struct Print {
-    whole: blake3::Hash,
+pub(crate) struct Print {
+    /// Of all words.
+    pub(crate) whole: blake3::Hash,
     shingles: BTreeSet<u64>,
-    signature: [u64; HASHES],
+    /// The least of each hash over all shingles.
+    pub(crate) signature: [u64; HASHES],
+}
+
+/// Words of a text, any sign but letters and digits apart; where scripts write none, characters.
+pub(crate) fn words(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for stretch in text.split(|c: char| !c.is_alphanumeric()) {
+        let mut begin = 0;
+        for (at, c) in stretch.char_indices().filter(|(_, c)| is_a_word(*c)) {
+            words.extend([&stretch[begin..at], &stretch[at..at + c.len_utf8()]]);
+            begin = at + c.len_utf8();
+        }
+        words.push(&stretch[begin..]);
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// Kana and Han.
+fn is_a_word(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
 fn prints(texts: &[String]) -> Vec<Print> {
@@ -103,12 +125,9 @@ fn prints(texts: &[String]) -> Vec<Print> {
 }
 
 impl Print {
-    fn of(text: &str) -> Print {
+    pub(crate) fn of(text: &str) -> Print {
         let lower = text.to_lowercase();
-        let words: Vec<&str> = lower
-            .split(|c: char| !c.is_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .collect();
+        let words = words(&lower);
         let width = SHINGLE.min(words.len().max(1));
         let shingles: BTreeSet<u64> = words.windows(width).map(hash).collect();
         let mut signature = [u64::MAX; HASHES];

@@ -7,6 +7,7 @@
 pub mod adapter;
 pub mod attention;
 pub mod checkpoint;
+pub mod clean;
 pub mod compute;
 pub mod data;
 pub mod duplicates;
@@ -20,6 +21,7 @@ pub mod plan;
 pub mod random;
 pub mod recipe;
 pub mod sample;
+pub mod scratch;
 pub mod trainer;
 pub mod weight;
 pub mod written;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::{Method, Options};
 use crate::optimizer::Settings;
+use crate::written;
 
 /// Everything that a run depends on. What a file leaves out has a default, which is printed back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,6 +137,8 @@ pub struct RunPart {
     pub patience: usize,
     /// Steps from one checkpoint to the next.
     pub save_every: usize,
+    /// Stored form of a model that was trained whole: a form of `inkstone merge`.
+    pub format: String,
 }
 
 fn share() -> f32 {
@@ -187,6 +190,7 @@ impl Default for RunPart {
             evaluate_every: 0,
             patience: 0,
             save_every: 50,
+            format: "q8".into(),
         }
     }
 }
@@ -271,6 +275,13 @@ impl Recipe {
             o.warmup
         );
         ensure!(self.run.save_every > 0, "run.save_every is 0");
+        let forms = written::forms();
+        ensure!(
+            forms.contains(&self.run.format.as_str()),
+            "run.format is `{}`, wanted one of {}",
+            self.run.format,
+            forms.join(", ")
+        );
         Ok(())
     }
 

@@ -98,14 +98,15 @@ impl<'a> Sampler<'a> {
         to.push(sample);
     }
 
-    /// One example as a sample; a text longer than the length as several.
+    /// One example as a sample; a text, which ends with what ends texts, as several where it is longer than the length.
     ///
     /// # Errors
     /// The template refuses the conversation, or does not write it turn after turn.
     pub fn sample(&self, example: &Example) -> Result<Vec<Sample>> {
         match example {
             Example::Text(text) => {
-                let tokens = self.model.encode(text);
+                let mut tokens = self.model.encode(text);
+                tokens.extend(self.model.tokenizer().eos());
                 let pieces = tokens.chunks(self.length.max(2));
                 Ok(pieces.map(|piece| Sample::whole(piece.to_vec())).collect())
             }

@@ -1,15 +1,16 @@
-//! `inkstone data`: a look at examples before anything is learnt from them.
+//! `inkstone data`: a look at examples, and a sieve, before anything is learnt from them.
 
 mod check;
+mod clean;
 mod show;
 
 use clap::{Args, Subcommand};
 
 use crate::terminal::Terminal;
 
-/// Look at examples before a model learns from them
+/// Look at examples before a model learns from them, and keep the good ones
 ///
-/// Each way of looking is a command of its own.
+/// Each step is a command of its own.
 #[derive(Args)]
 #[command(after_help = "Example:\n  inkstone data show examples.csv -m smollm2-135m")]
 pub(crate) struct Arguments {
@@ -21,12 +22,14 @@ pub(crate) struct Arguments {
 enum Look {
     Show(show::Arguments),
     Check(check::Arguments),
+    Clean(clean::Arguments),
 }
 
-/// Looks.
+/// Looks, or keeps.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     match &arguments.look {
         Look::Show(arguments) => show::run(arguments, terminal),
         Look::Check(arguments) => check::run(arguments, terminal),
+        Look::Clean(arguments) => clean::run(arguments, terminal),
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn dispatch(command: Command, terminal: &Terminal) -> anyhow::Result<
         Command::Bench(arguments) => bench::run(&arguments, terminal),
         Command::Plan(arguments) => plan::run(&arguments, terminal),
         Command::Compare(arguments) => compare::run(&arguments, terminal),
-        Command::Eval(arguments) => eval::run(&arguments, terminal),
+        Command::Eval(arguments) => eval::run(arguments, terminal),
         Command::Finetune(arguments) => finetune::run(&arguments, terminal),
         Command::Tokenize(arguments) => tokenize::run(&arguments, terminal),
         Command::Render(arguments) => render::run(arguments, terminal),

@@ -158,6 +158,46 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_model_that_begins_with_random_weights_learns_texts_and_runs() {
+    let sandbox = Sandbox::new();
+    let path = |name: &str| sandbox.folder().join(name).to_string_lossy().into_owned();
+    let (scratch, recipe) = (path("scratch"), path("scratch.toml"));
+    let init = |data: &str| {
+        let arguments = [
+            "finetune", "init", &scratch, "--new", "280k", "--data", data, "-o", &recipe, "-y",
+        ];
+        sandbox.run(&arguments)
+    };
+    fs::write(path("few.txt"), "Once upon a time.").unwrap();
+    let few = init(&path("few.txt"));
+    assert_eq!(few.code, Some(1));
+    assert!(few.stderr.contains("give more text"), "{}", few.stderr);
+    let readme = inkstone_tests::needs::workspace().join("README.md");
+    assert_eq!(init(&readme.to_string_lossy()).code, Some(0));
+    let text = fs::read_to_string(&recipe).unwrap();
+    let text = text.replace(
+        "output = \"finetuned\"",
+        &format!("output = \"{}\"", path("learnt")),
+    );
+    fs::write(&recipe, text).unwrap();
+    succeeds(&sandbox, &["finetune", "run", &recipe]);
+    let events = log(&sandbox, "learnt");
+    let losses: Vec<f64> = events
+        .iter()
+        .filter_map(|event| event["loss"].as_f64())
+        .collect();
+    let (first, last) = (losses[0], losses[losses.len() - 1]);
+    // Of 512 tokens, all equally likely.
+    assert!((first - 512_f64.ln()).abs() < 0.2, "{first}");
+    assert!(last < 0.8 * first, "{first} to {last}");
+    let model = path("learnt/model.ink");
+    let inspected = succeeds(&sandbox, &["inspect", &model, "--json"]);
+    let inspected: Value = serde_json::from_str(&inspected.stdout).unwrap();
+    assert!(inspected["formats"]["q8"]["tensors"].as_u64().unwrap() > 0);
+    succeeds(&sandbox, &["run", &model, "Inkstone", "--raw", "-n", "8"]);
+}
+
+#[test]
 fn what_a_run_cannot_take_is_told_in_a_line() {
     let sandbox = Sandbox::new();
     let recipe = recipe(&sandbox, "told", &[]);

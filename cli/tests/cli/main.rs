@@ -5,6 +5,7 @@
 )]
 
 mod asking;
+mod evaluation;
 mod finetuning;
 mod hubs;
 mod mock;

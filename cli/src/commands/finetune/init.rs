@@ -1,11 +1,15 @@
 //! `inkstone finetune init`: a recipe to begin with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use inkstone_finetune::data;
-use inkstone_finetune::recipe::{DataPart, MethodPart, ModelPart, OptimizerPart, Recipe, RunPart};
+use clap::builder::PossibleValuesParser;
+use inkstone_finetune::recipe::{
+    DataPart, Kind, MethodPart, ModelPart, OptimizerPart, Recipe, RunPart,
+};
+use inkstone_finetune::scratch::{self, Shape};
+use inkstone_finetune::{data, duplicates};
 use serde_json::json;
 
 use crate::exit::Usage;
@@ -15,15 +19,19 @@ use crate::terminal::Terminal;
 /// Write a recipe for your examples
 ///
 /// Every field is written with its default, to be changed. Examples are JSON, JSONL, CSV or text: OpenAI `messages`,
-/// ShareGPT, Alpaca, XTuner, prompt and completion, question and answer, or text.
+/// ShareGPT, Alpaca, XTuner, prompt and completion, question and answer, or text. With --new, the model is a folder that is
+/// made: random weights, and a tokenizer learnt from the examples.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  inkstone finetune init smollm2-135m --data examples.csv -o recipe.toml"
+    after_help = "Example:\n  inkstone finetune init smollm2-135m --data examples.csv -o recipe.toml\n  inkstone finetune init scratch --new 280k --data stories.jsonl -o recipe.toml"
 )]
 pub(crate) struct Arguments {
-    /// The model to teach: a path or a name of the catalogue
+    /// The model to teach: a path or a name of the catalogue; with --new the folder to make it in
     #[arg(value_name = "MODEL")]
     model: String,
+    /// Begin with a small Llama of random weights
+    #[arg(long, value_name = "SHAPE", value_parser = shapes())]
+    new: Option<String>,
     /// Files of examples
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
@@ -47,25 +55,24 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             arguments.output.display()
         )));
     }
-    let mut examples = 0;
+    let (mut examples, mut texts) = (0, Vec::new());
     for file in arguments.data.iter().chain(&arguments.held_out) {
-        examples += data::read(file)?.len();
+        let read = data::read(file)?;
+        examples += read.len();
+        texts.extend(read.iter().map(duplicates::text_of));
     }
-    let recipe = Recipe {
-        model: ModelPart {
-            base: arguments.model.clone(),
-        },
-        data: DataPart {
-            train: arguments.data.clone(),
-            held_out: arguments.held_out.clone(),
-            held_out_share: 0.05,
-            length: 512,
-            packing: true,
-        },
-        method: MethodPart::default(),
-        optimizer: OptimizerPart::default(),
-        run: RunPart::default(),
-    };
+    let shape = arguments.new.as_deref().map(Shape::find).transpose()?;
+    if let Some(shape) = &shape {
+        let folder = Path::new(&arguments.model);
+        if folder.exists() && !arguments.yes {
+            return Err(Usage::error(format!(
+                "{} is there already; add -y to replace it",
+                folder.display()
+            )));
+        }
+        scratch::write(shape, &texts, RunPart::default().seed, folder)?;
+    }
+    let recipe = recipe(arguments, shape);
     let path = arguments.output.display();
     std::fs::write(&arguments.output, recipe.to_toml()?).with_context(|| path.to_string())?;
     terminal.result(
@@ -77,4 +84,39 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             )
         },
     )
+}
+
+/// The defaults; what begins with random weights learns all of them, faster and longer.
+fn recipe(arguments: &Arguments, shape: Option<Shape>) -> Recipe {
+    let (mut method, mut optimizer) = (MethodPart::default(), OptimizerPart::default());
+    if shape.is_some() {
+        method.kind = Kind::Full;
+        optimizer = OptimizerPart {
+            rate: 3e-3,
+            decay: 0.1,
+            betas: [0.9, 0.95],
+            epochs: 10.0,
+            ..optimizer
+        };
+    }
+    Recipe {
+        model: ModelPart {
+            base: arguments.model.clone(),
+        },
+        data: DataPart {
+            train: arguments.data.clone(),
+            held_out: arguments.held_out.clone(),
+            held_out_share: 0.05,
+            length: shape.map_or(512, |shape| shape.context),
+            packing: true,
+        },
+        method,
+        optimizer,
+        run: RunPart::default(),
+    }
+}
+
+fn shapes() -> PossibleValuesParser {
+    let names = scratch::SHAPES.iter().map(|shape| shape.name);
+    names.collect::<Vec<_>>().into()
 }

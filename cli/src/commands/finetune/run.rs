@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal, resume: bool) -> a
     let output = trainer.output().to_owned();
     let to = output.join("model.ink");
     if options.method == Method::Full {
-        written::whole(model, trainer.net(), &to, "q8")?;
+        written::whole(model, trainer.net(), &to, &setup.recipe.run.format)?;
     } else {
         let folder = output.join("adapter");
         adapter::save(trainer.net(), &setup.recipe.model.base, &folder)?;

@@ -1,0 +1,212 @@
+//! `inkstone data clean`: what is worth learning from.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use inkstone_eval::Judge;
+use inkstone_finetune::clean::{RULES, Settings, Sinks, Stage, clean};
+
+use crate::arguments::Session;
+use crate::exit::{Interrupted, Usage};
+use crate::files;
+use crate::interrupt;
+use crate::resolve;
+use crate::terminal::{Table, Terminal};
+
+/// Keep what is worth learning from
+///
+/// Drops what rules forbid, what was said before (exactly, or nearly by MinHash over five-word shingles), what a test
+/// set says, and what a model finds improbable; each is counted. JSONL, CSV or text, whose records are paragraphs. Files
+/// of any size: what is compared lies on disk.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  inkstone data clean web.jsonl --test test.jsonl --dropped dropped.jsonl -o clean.jsonl"
+)]
+pub(crate) struct Arguments {
+    /// Records, of one kind of file
+    #[arg(value_name = "FILE", required = true, num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// Write what is kept to this file, as it stood
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Write what is dropped, with the reason, to this file
+    #[arg(long, value_name = "FILE.jsonl")]
+    dropped: Option<PathBuf>,
+    /// Records that must not be among them
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    test: Vec<PathBuf>,
+    /// Share of shingles from which two records are the same
+    #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
+    near: f64,
+    /// Set a rule's limit, or `off`; `--rule list` shows them
+    #[arg(long, value_name = "RULE=LIMIT")]
+    rule: Vec<String>,
+    /// The model that judges perplexity
+    #[arg(short, long, value_name = "MODEL", requires = "perplexity")]
+    model: Option<String>,
+    /// Drop what has a higher perplexity, over its first 256 tokens
+    #[arg(long, value_name = "LIMIT", requires = "model")]
+    perplexity: Option<f64>,
+    /// Replace a file that is there
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    session: Session,
+}
+
+/// Tokens of a text that its perplexity is taken over.
+const JUDGED: u32 = 256;
+
+/// Cleans.
+pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
+    if arguments.rule.iter().any(|rule| rule == "list") {
+        return list(terminal);
+    }
+    let kind = |path: &Path| path.extension().map(|e| e.to_string_lossy().into_owned());
+    let kinds = arguments
+        .files
+        .iter()
+        .chain([&arguments.output])
+        .map(|path| kind(path));
+    let kinds: Vec<Option<String>> = kinds.collect();
+    if kinds.iter().any(|kind| *kind != kinds[0]) {
+        return Err(Usage::error(
+            "records are written as they stood: give -o the ending that all files have",
+        ));
+    }
+    for path in arguments.dropped.iter().chain([&arguments.output]) {
+        files::has_folder(path)?;
+        if path.exists() && !arguments.yes {
+            let path = path.display();
+            return Err(Usage::error(format!(
+                "{path} is there already; add -y to replace it"
+            )));
+        }
+    }
+    let mut settings = Settings {
+        near: arguments.near,
+        test: arguments.test.clone(),
+        ..Settings::default()
+    };
+    for rule in &arguments.rule {
+        settings
+            .set(rule)
+            .map_err(|e| Usage::error(e.to_string()))?;
+    }
+    let mut judge = match &arguments.model {
+        Some(name) => {
+            let model = resolve::model(terminal, name)?;
+            Some(Judge::new(&model, &arguments.session.config(), JUDGED)?)
+        }
+        None => None,
+    };
+    let limit = arguments.perplexity.unwrap_or(f64::INFINITY);
+    let mut last = judge.as_mut().map(|judge| {
+        move |text: &str| {
+            let perplexity = judge.perplexity(text)?;
+            Ok(perplexity
+                .is_some_and(|p| p > limit)
+                .then_some("perplexity"))
+        }
+    });
+    let mut kept = New::create(&arguments.output)?;
+    let mut dropped = arguments.dropped.as_deref().map(New::create).transpose()?;
+    let bytes: u64 = arguments
+        .files
+        .iter()
+        .filter_map(|f| fs::metadata(f).ok())
+        .map(|m| m.len())
+        .sum();
+    interrupt::watch();
+    let mut stopped = false;
+    let progress = terminal.progress("cleaning", Some(2 * bytes));
+    let counts = clean(
+        &arguments.files,
+        &settings,
+        Sinks {
+            kept: &mut kept.writer,
+            dropped: dropped
+                .as_mut()
+                .map(|new| &mut new.writer as &mut dyn Write),
+            last: last
+                .as_mut()
+                .map(|last| last as &mut dyn FnMut(&str) -> anyhow::Result<_>),
+        },
+        &mut |stage| {
+            progress.at(match stage {
+                Stage::Read(done) => done,
+                Stage::Written(done) => bytes + done,
+            });
+            stopped = interrupt::take();
+            !stopped
+        },
+    );
+    drop(progress);
+    if stopped {
+        return Err(Interrupted.into());
+    }
+    let counts = counts?;
+    kept.finish()?;
+    dropped.map_or(Ok(()), New::finish)?;
+    let mut table = Table::new(&["records", "", ""]);
+    let share = |n: usize| format!("{:.1} %", 100.0 * n as f64 / counts.records.max(1) as f64);
+    table.row(["read".to_owned(), counts.records.to_string(), String::new()]);
+    for (reason, n) in &counts.dropped {
+        table.row([reason.clone(), n.to_string(), share(*n)]);
+    }
+    table.row([
+        "kept".to_owned(),
+        counts.kept.to_string(),
+        share(counts.kept),
+    ]);
+    terminal.result(&counts, |out| table.print(out))
+}
+
+fn list(terminal: &Terminal) -> anyhow::Result<()> {
+    let mut table = Table::new(&["rule", "limit", "drops records with"]);
+    let mut values = Vec::new();
+    for rule in RULES {
+        values
+            .push(serde_json::json!({"rule": rule.name, "limit": rule.limit, "about": rule.about}));
+        table.row([
+            rule.name.to_owned(),
+            rule.limit.to_string(),
+            rule.about.to_owned(),
+        ]);
+    }
+    terminal.result(&values, |out| table.print(out))
+}
+
+/// A file that gets its name when it is whole.
+struct New {
+    writer: BufWriter<tempfile::NamedTempFile>,
+    path: PathBuf,
+}
+
+impl New {
+    fn create(path: &Path) -> anyhow::Result<New> {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+        Ok(New {
+            writer: BufWriter::new(file.with_context(|| path.display().to_string())?),
+            path: path.to_owned(),
+        })
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        let named = || self.path.display().to_string();
+        let file = self
+            .writer
+            .into_inner()
+            .map_err(|e| anyhow!(e.into_error()))
+            .with_context(named)?;
+        File::sync_all(file.as_file()).with_context(named)?;
+        file.persist(&self.path).with_context(named)?;
+        Ok(())
+    }
+}
