@@ -157,6 +157,7 @@ def peer(dtype, mode):
 
 def race(rounds, steps):
     """Ours and theirs in turn, each in a process of its own; tokens a second and MB."""
+    with_lora(build())  # writes the adapter that all begin with
     # A processor without bf16 multiplies it so slowly that nobody would train in it.
     bf16 = "avx512_bf16" in open("/proc/cpuinfo").read()
     precisions = ["f32"] + ["bf16"] * bf16

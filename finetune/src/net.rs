@@ -2,8 +2,8 @@
 
 use inkstone_cpu::train::{Packed, Precision, View};
 use inkstone_model::weights::{
-    DOWN_ROLES, GATE_ROLES, K_ROLES, LinearRoles, NO_LAYER, O_ROLES, Q_ROLES, ROLES, UP_ROLES,
-    V_ROLES,
+    DOWN_ROLES, EMBED, GATE_ROLES, HEAD, K_ROLES, LinearRoles, NO_LAYER, O_ROLES, Q_ROLES, ROLES,
+    UP_ROLES, V_ROLES,
 };
 use inkstone_model::{Layer, LayerSpec, Matrix, Model, Spec, Weights};
 use rayon::prelude::*;
@@ -96,7 +96,10 @@ impl<'a> Net<'a> {
         };
         let spec = model.spec();
         let shared = model.weights();
-        let shared = shared.map(|role, matrix| maker.weight(NO_LAYER, role, &matrix));
+        let mut shared = shared.map(|role, matrix| maker.weight(NO_LAYER, role, &matrix));
+        if shared.head.is_none() && maker.packs() {
+            shared.head = Some(maker.weight(NO_LAYER, HEAD, &model.weights().embed));
+        }
         let layers = (0..spec.layers)
             .map(|index| {
                 let layer = model.layer(index);
@@ -276,12 +279,18 @@ impl Maker<'_> {
         }
     }
 
+    /// Whether frozen matrices are rounded and laid out ahead.
+    fn packs(&self) -> bool {
+        let ahead = matches!(self.options.method, Method::Lora { packed: false, .. });
+        ahead && self.options.precision == Precision::Bf16
+    }
+
     /// A frozen matrix in the form in which it is multiplied.
     fn ahead(&self, role: u16, matrix: &Matrix) -> Base {
         match self.options.precision {
             Precision::F32 => Base::Plain(self.unpacked(matrix)),
-            // Looked up row by row, and multiplied at a fraction of the positions: unpacked at each use.
-            Precision::Bf16 if role == inkstone_model::weights::EMBED => Base::Stored(*matrix),
+            // Looked up row by row; what is multiplied is the head.
+            Precision::Bf16 if role == EMBED => Base::Stored(*matrix),
             Precision::Bf16 => {
                 let strips = (0..matrix.rows).step_by(STRIP).map(|first| {
                     let rows = first..(first + STRIP).min(matrix.rows);

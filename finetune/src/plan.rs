@@ -2,6 +2,7 @@
 
 use inkstone_cpu::train::Precision;
 use inkstone_model::Model;
+use inkstone_model::weights::EMBED;
 use serde::Serialize;
 
 use crate::net::{Method, Options, is_adapted};
@@ -52,7 +53,7 @@ pub fn memory(
             .map(|(_, rows, inputs)| rows * inputs * numbers)
             .sum(),
         (_, Precision::Bf16) => matrices(model)
-            .filter(|(role, ..)| *role != inkstone_model::weights::EMBED)
+            .filter(|(role, ..)| *role != EMBED || model.weights().head.is_none())
             .map(|(_, rows, inputs)| {
                 2 * 2 * rows.next_multiple_of(16) * inputs.next_multiple_of(16)
             })

@@ -1,5 +1,6 @@
 //! Unpackers: how the integer codes of a tile are packed, and which integer each stands for.
 
+use crate::GROUP;
 use crate::layout::{place, plane_bytes};
 
 /// How codes are packed and what they mean.
@@ -122,6 +123,29 @@ impl Codes {
             base += plane_bytes(width, rows);
         }
         code
+    }
+
+    /// The codes of `row` in a tile of `rows` rows, all 32 inputs: [`Self::get`], four at a time.
+    #[inline]
+    pub fn group(&self, tile: &[u8], rows: usize, row: usize) -> [u8; GROUP] {
+        let mut codes = [[0; 4]; GROUP / 4];
+        let (mut low, mut base) = (0, 0);
+        for &width in self.planes {
+            let mask = u32::from_ne_bytes([mask(width); 4]);
+            for (quad, codes) in codes.iter_mut().enumerate() {
+                let (vector, shift) = place(width, quad);
+                let bytes = tile[base + (vector * rows + row) * 4..].first_chunk();
+                let word = bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes));
+                let part = ((word >> shift) & mask) << low;
+                *codes = (u32::from_le_bytes(*codes) | part).to_le_bytes();
+            }
+            low += width;
+            base += plane_bytes(width, rows);
+        }
+        *codes
+            .as_flattened()
+            .first_chunk()
+            .expect("eight times four")
     }
 
     /// Stores `code`; the place must hold zero before.

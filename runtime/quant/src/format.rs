@@ -209,18 +209,22 @@ impl Format {
             }
             Blocks(codes, scales) => {
                 let tiles = &panel[self.scale_bytes(inputs, panel_rows)..];
-                for (g, out) in out.chunks_mut(scales.group).enumerate() {
-                    let (scale, minimum) = scales.get(panel, panel_rows, row, g);
-                    for (i, o) in out.iter_mut().enumerate() {
-                        let input = g * scales.group + i;
-                        let tile = &tiles[input / GROUP * codes.tile_bytes(panel_rows)..];
-                        let level =
-                            codes.level(codes.get(tile, panel_rows, row, input % GROUP)) as f32;
-                        *o = if scales.minimum {
-                            scale * level - minimum
-                        } else {
-                            scale * level
-                        };
+                let parts = GROUP / scales.group;
+                for (index, out) in out.chunks_mut(GROUP).enumerate() {
+                    let tile = &tiles[index * codes.tile_bytes(panel_rows)..];
+                    let levels = codes
+                        .group(tile, panel_rows, row)
+                        .map(|c| codes.level(c) as f32);
+                    let outs = out.chunks_mut(scales.group);
+                    for (part, (out, levels)) in outs.zip(levels.chunks(scales.group)).enumerate() {
+                        let (scale, minimum) =
+                            scales.get(panel, panel_rows, row, index * parts + part);
+                        for (o, level) in out.iter_mut().zip(levels) {
+                            *o = scale * level;
+                            if scales.minimum {
+                                *o -= minimum;
+                            }
+                        }
                     }
                 }
             }

@@ -57,6 +57,16 @@ trait Pairs: Copy {
     fn add(self, sums: Self::Sums, x: Self::Factors, w: Self::Factors) -> Self::Sums;
     /// As many lanes as `to` has, in place of what is there or added to it.
     fn store(self, sums: Self::Sums, to: &mut [f32], add: bool);
+    /// Adds the products of rows and a panel; [`products`], as a function of its own if that keeps sums in registers.
+    #[inline(always)]
+    fn add_products<const M: usize, const V: usize>(
+        self,
+        sums: &mut [[Self::Sums; V]; M],
+        rows: [&[u32]; M],
+        lines: &[[Line; V]],
+    ) {
+        products(self, sums, rows, lines);
+    }
 }
 
 impl Packed {
@@ -238,8 +248,13 @@ impl Work<'_> {
         for row in (0..whole).step_by(ROWS) {
             self.tile::<P, ROWS, V>(pairs, panel, row);
         }
-        for row in whole..self.to.rows {
-            self.tile::<P, 1, V>(pairs, panel, row);
+        match self.to.rows - whole {
+            5 => self.tile::<P, 5, V>(pairs, panel, whole),
+            4 => self.tile::<P, 4, V>(pairs, panel, whole),
+            3 => self.tile::<P, 3, V>(pairs, panel, whole),
+            2 => self.tile::<P, 2, V>(pairs, panel, whole),
+            1 => self.tile::<P, 1, V>(pairs, panel, whole),
+            _ => {}
         }
     }
 
@@ -257,7 +272,7 @@ impl Work<'_> {
                 *x = &left[(row + m) * right.pairs..][..right.pairs];
             }
             let lines = &right.data[panel.index * VECTORS * right.pairs..][..V * right.pairs];
-            add_products(pairs, &mut sums, rows, lines.as_chunks::<V>().0);
+            pairs.add_products(&mut sums, rows, lines.as_chunks::<V>().0);
         }
         for (m, sums) in sums.iter().enumerate() {
             let to = (row + m) * self.to.stride + panel.column;
@@ -270,23 +285,22 @@ impl Work<'_> {
 }
 
 #[inline(always)]
-fn add_products<P: Pairs, const M: usize, const V: usize>(
+fn products<P: Pairs, const M: usize, const V: usize>(
     pairs: P,
     sums: &mut [[P::Sums; V]; M],
     rows: [&[u32]; M],
     lines: &[[Line; V]],
 ) {
     let rows = rows.map(|row| &row[..lines.len()]);
+    let mut held = *sums;
     for (i, lines) in lines.iter().enumerate() {
-        let mut w = [pairs.splat(0); V];
-        for (w, line) in w.iter_mut().zip(lines) {
-            *w = pairs.load(line);
-        }
-        for (sums, row) in sums.iter_mut().zip(rows) {
+        let w = lines.each_ref().map(|line| pairs.load(line));
+        for (sums, row) in held.iter_mut().zip(rows) {
             let x = pairs.splat(row[i]);
             for (sum, w) in sums.iter_mut().zip(w) {
                 *sum = pairs.add(*sum, x, w);
             }
         }
     }
+    *sums = held;
 }
