@@ -41,14 +41,9 @@ static LICENCES: &[Licence] = &[
 #[must_use]
 pub fn from_source(about: &About, change: String) -> Manifest {
     let spelled = about.licence.as_deref().map(str::trim);
-    let known = LICENCES
-        .iter()
-        .find(|l| spelled.is_some_and(|s| s.eq_ignore_ascii_case(l.spelled)));
+    let known = spelled.and_then(known);
     let unknown = spelled.filter(|s| !["", "other", "unknown"].contains(s));
-    let identifier = match known {
-        Some(licence) => Some(licence.identifier.to_owned()),
-        None => unknown.map(reference),
-    };
+    let identifier = unknown.map(identifier);
     let address = known.and_then(|l| l.address).map(str::to_owned);
     let notice = known.and_then(|l| l.notice).map(str::to_owned);
     Manifest {
@@ -83,6 +78,25 @@ pub fn under(stated: Manifest, manifest: Manifest) -> Manifest {
         changes: [stated.changes, manifest.changes].concat(),
         languages: either(stated.languages, manifest.languages),
     }
+}
+
+fn known(spelled: &str) -> Option<&'static Licence> {
+    LICENCES
+        .iter()
+        .find(|licence| spelled.eq_ignore_ascii_case(licence.spelled))
+}
+
+/// As SPDX writes it, also where several are joined.
+fn identifier(spelled: &str) -> String {
+    for joint in [" AND ", " OR "] {
+        if let Some((left, right)) = spelled.split_once(joint) {
+            return [identifier(left), identifier(right)].join(joint);
+        }
+    }
+    known(spelled).map_or_else(
+        || reference(spelled),
+        |licence| licence.identifier.to_owned(),
+    )
 }
 
 /// Something that is no known spelling, as an identifier of SPDX's own form.
@@ -126,6 +140,10 @@ mod tests {
         assert_eq!(licence("apache-2.0").as_deref(), Some("Apache-2.0"));
         assert_eq!(licence("gemma").as_deref(), Some("LicenseRef-Gemma"));
         assert_eq!(licence("my own!").as_deref(), Some("LicenseRef-my-own-"));
+        assert_eq!(
+            licence("mit AND cc-by-4.0").as_deref(),
+            Some("MIT AND CC-BY-4.0")
+        );
         assert_eq!(licence("other"), None);
         assert_eq!(from_source(&About::default(), String::new()).licence, None);
     }

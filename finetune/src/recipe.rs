@@ -214,7 +214,7 @@ impl Recipe {
         toml::to_string_pretty(self).context("the recipe as TOML")
     }
 
-    /// BLAKE3 of [`Self::to_toml`], without where things are written.
+    /// BLAKE3 of [`Self::to_toml`], without where and how things are written.
     ///
     /// # Errors
     /// As there.
@@ -222,6 +222,7 @@ impl Recipe {
         let anywhere = Recipe {
             run: RunPart {
                 output: PathBuf::new(),
+                format: RunPart::default().format,
                 ..self.run.clone()
             },
             ..self.clone()

@@ -155,11 +155,18 @@ impl Shape {
     }
 }
 
-/// Writes a model of `shape` whose tokenizer is learnt from `texts`; the weights follow from `seed`.
+/// Writes a model of `shape` whose tokenizer is learnt from `texts`; the weights follow from `seed`. Its card names the
+/// licence, an SPDX expression, if there is one.
 ///
 /// # Errors
 /// The texts are too few for the vocabulary, or a file cannot be written.
-pub fn write(shape: &Shape, texts: &[String], seed: u64, folder: &Path) -> Result<()> {
+pub fn write(
+    shape: &Shape,
+    texts: &[String],
+    seed: u64,
+    licence: Option<&str>,
+    folder: &Path,
+) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let save = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
@@ -171,6 +178,12 @@ pub fn write(shape: &Shape, texts: &[String], seed: u64, folder: &Path) -> Resul
         "config.json",
         serde_json::to_string_pretty(&shape.config())?.as_bytes(),
     )?;
+    if let Some(licence) = licence {
+        save(
+            "README.md",
+            format!("---\nlicense: {licence}\n---\n").as_bytes(),
+        )?;
+    }
     let tokens = json!({
         "bos_token": SPECIAL[0],
         "eos_token": SPECIAL[0],

@@ -5,6 +5,7 @@ mod init;
 mod plan;
 mod run;
 mod setup;
+mod tensorboard;
 
 use clap::{Args, Subcommand};
 

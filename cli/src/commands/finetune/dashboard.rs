@@ -1,7 +1,7 @@
-//! What a run shows while it goes on: a line on the terminal, log.jsonl, and at the end loss.svg.
+//! What a run shows while it goes on: a line on the terminal, log.jsonl, TensorBoard's curves, and at the end loss.svg.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -9,6 +9,7 @@ use inkstone_finetune::trainer::Event;
 use plotters::prelude::*;
 use serde_json::Value;
 
+use super::tensorboard::Board;
 use crate::terminal::{Progress, Terminal};
 
 /// Shows a run.
@@ -16,6 +17,9 @@ pub(super) struct Dashboard<'a> {
     terminal: &'a Terminal,
     progress: Progress,
     log: File,
+    board: Board,
+    /// Since the run began, pauses aside.
+    seconds: f64,
     folder: PathBuf,
     held_out: Option<f64>,
     failed: bool,
@@ -36,29 +40,47 @@ impl<'a> Dashboard<'a> {
             .map(|(_, line)| line)
             .collect();
         let mut log = OpenOptions::new();
-        let mut log = log
+        let log = log
             .create(true)
             .write(true)
             .truncate(true)
             .open(&path)
             .with_context(named)?;
-        for line in kept {
-            writeln!(log, "{line}").with_context(named)?;
-        }
-        Ok(Dashboard {
+        let mut dashboard = Dashboard {
             terminal,
             progress: terminal.steps("training", steps as u64),
             log,
+            board: Board::create(folder).with_context(named)?,
+            seconds: 0.0,
             folder: folder.to_owned(),
             held_out: None,
             failed: false,
-        })
+        };
+        for line in kept {
+            dashboard.keep(&line).with_context(named)?;
+        }
+        Ok(dashboard)
+    }
+
+    /// Writes a line of the log, and its curves.
+    fn keep(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.log, "{line}")?;
+        let event: Value = serde_json::from_str(line).unwrap_or_default();
+        let number = |name: &str| event[name].as_f64();
+        self.seconds += number("seconds").unwrap_or_default();
+        let step = event["step"].as_u64().unwrap_or_default();
+        for curve in ["loss", "held_out", "rate", "norm"] {
+            if let Some(value) = number(curve) {
+                self.board.scalar(curve, step, self.seconds, value)?;
+            }
+        }
+        Ok(())
     }
 
     /// Shows a step; false where the log cannot be written any more.
     pub(super) fn show(&mut self, event: &Event) -> bool {
         let line = serde_json::to_string(event).unwrap_or_default();
-        self.failed |= writeln!(self.log, "{line}").is_err();
+        self.failed |= self.keep(&line).is_err();
         self.held_out = event.held_out.or(self.held_out);
         let held_out = self
             .held_out

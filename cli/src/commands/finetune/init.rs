@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Begin with a small Llama of random weights
     #[arg(long, value_name = "SHAPE", value_parser = shapes())]
     new: Option<String>,
+    /// What such a model may be used for, as SPDX writes it
+    #[arg(long, value_name = "SPDX", requires = "new")]
+    licence: Option<String>,
     /// Files of examples
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
@@ -70,7 +73,8 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
                 folder.display()
             )));
         }
-        scratch::write(shape, &texts, RunPart::default().seed, folder)?;
+        let (seed, licence) = (RunPart::default().seed, arguments.licence.as_deref());
+        scratch::write(shape, &texts, seed, licence, folder)?;
     }
     let recipe = recipe(arguments, shape);
     let path = arguments.output.display();
