@@ -22,7 +22,11 @@ fn the_intent_model_has_right_what_its_card_says() {
     let (definition, folder) = Definition::find(path.to_str().unwrap(), Path::new("")).unwrap();
     let task = Task::load(definition, &folder).unwrap();
     let model = Model::open(&workspace().join("finetune/models/intent/intent.ink")).unwrap();
-    let mut session = model.session(&SessionConfig::default()).unwrap();
+    let config = SessionConfig {
+        threads: Some(1),
+        ..SessionConfig::default()
+    };
+    let mut session = model.session(&config).unwrap();
     let head = Head {
         task: "intent".into(),
         task_hash: String::new(),
