@@ -1,5 +1,5 @@
 //! Examples from files as people have them: OpenAI's `messages`, ShareGPT, Alpaca, XTuner's `conversation`, prompts and
-//! completions, plain text; in JSON, JSONL, CSV or text files.
+//! completions, plain text; in JSON, JSONL, CSV, Parquet or text files.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value, json};
+
+use crate::columns;
 
 /// Something to learn from.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,10 +74,14 @@ const fn shape(
 /// Names the file, the record and what it lacks.
 pub fn read(path: &Path) -> Result<Vec<Example>> {
     let named = || path.display().to_string();
+    let extension = path.extension().and_then(|e| e.to_str());
     let bytes = fs::read(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => anyhow!("{}: no such file; check the path", named()),
         _ => anyhow!(error).context(named()),
     })?;
+    if extension == Some("parquet") {
+        return numbered("row", &columns::rows(bytes).with_context(named)?).with_context(named);
+    }
     let text = String::from_utf8(bytes).map_err(|e| {
         anyhow!(
             "{}: not UTF-8 at byte {}",
@@ -84,11 +90,7 @@ pub fn read(path: &Path) -> Result<Vec<Example>> {
         )
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let examples = match path
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or_default()
-    {
+    let examples = match extension.unwrap_or_default() {
         "csv" => table(text, b','),
         "tsv" => table(text, b'\t'),
         "jsonl" | "ndjson" => lines(text),
@@ -131,9 +133,13 @@ fn list(text: &str) -> Result<Vec<Example>> {
     let Some(records) = value.as_array() else {
         bail!("holds a {}, wanted an array of records", kind(&value));
     };
-    let numbered = records.iter().enumerate();
-    numbered
-        .map(|(index, record)| example(record).with_context(|| format!("record {}", index + 1)))
+    numbered("record", records)
+}
+
+fn numbered(name: &str, records: &[Value]) -> Result<Vec<Example>> {
+    let records = records.iter().enumerate();
+    records
+        .map(|(index, record)| example(record).with_context(|| format!("{name} {}", index + 1)))
         .collect()
 }
 

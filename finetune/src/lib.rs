@@ -8,6 +8,8 @@ pub mod adapter;
 pub mod attention;
 pub mod checkpoint;
 pub mod clean;
+#[cfg_attr(not(feature = "parquet"), path = "columns/absent.rs")]
+mod columns;
 pub mod compute;
 pub mod data;
 pub mod duplicates;

@@ -168,3 +168,26 @@ fn packs_hold_every_sample_once_and_no_more_than_fits() {
     let full = lengths.iter().sum::<usize>() as f64 / (128 * packs.len()) as f64;
     assert!(full > 0.9, "{full}");
 }
+
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_is_read_as_other_tables_are() {
+    // Two columns of text, two rows, Snappy: written by pyarrow.
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/examples.parquet");
+    let examples = read(&path).unwrap();
+    let wanted = [
+        json!({"prompt": "q", "completion": "a"}),
+        json!({"prompt": "茶", "completion": "tea"}),
+    ];
+    let wanted: Vec<Example> = wanted
+        .iter()
+        .map(|record| example(record).unwrap())
+        .collect();
+    assert_eq!(examples, wanted);
+    let broken = tempfile::Builder::new()
+        .suffix(".parquet")
+        .tempfile()
+        .unwrap();
+    std::fs::write(broken.path(), b"PAR1 no PAR1").unwrap();
+    assert!(read(broken.path()).is_err());
+}

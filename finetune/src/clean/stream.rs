@@ -50,7 +50,9 @@ impl Records {
             "jsonl" | "ndjson" => Source::Lines(BufReader::new(file)),
             "csv" => table(file, b',').with_context(|| name.clone())?,
             "tsv" => table(file, b'\t').with_context(|| name.clone())?,
-            "json" => bail!("{name}: an array is read as a whole; write a record a line (.jsonl)"),
+            "json" | "parquet" => {
+                bail!("{name}: is read as a whole; write a record a line (.jsonl)")
+            }
             _ => Source::Paragraphs(BufReader::new(file)),
         };
         Ok(Records {
