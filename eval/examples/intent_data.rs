@@ -4,8 +4,8 @@
 //! `cargo run --release -p inkstone-eval --example intent_data [eval/data/intent]`
 #![allow(clippy::print_stdout, reason = "an example reports on stdout")]
 
+use core::fmt::Write as _;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 

@@ -68,14 +68,17 @@ pub enum Stage {
     Written(u64),
 }
 
+/// Says whether a text goes, and why.
+pub type Judge<'a> = &'a mut dyn FnMut(&str) -> Result<Option<&'static str>>;
+
 /// Where records go.
 pub struct Sinks<'a> {
     /// Those that are kept, as they stood.
     pub kept: &'a mut dyn Write,
     /// The others, with the reason: JSON Lines of `reason` and `text`.
     pub dropped: Option<&'a mut dyn Write>,
-    /// Says of a text that passed everything else whether it goes, and why: what costs most comes last.
-    pub last: Option<&'a mut dyn FnMut(&str) -> Result<Option<&'static str>>>,
+    /// Is asked of texts that passed everything else: what costs most comes last.
+    pub last: Option<Judge<'a>>,
 }
 
 impl Default for Settings {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use inkstone_eval::Judge;
-use inkstone_finetune::clean::{RULES, Settings, Sinks, Stage, clean};
+use inkstone_finetune::clean::{Counts, RULES, Settings, Sinks, Stage, clean};
 
 use crate::arguments::Session;
 use crate::exit::{Interrupted, Usage};
@@ -65,14 +65,62 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     if arguments.rule.iter().any(|rule| rule == "list") {
         return list(terminal);
     }
-    let kind = |path: &Path| path.extension().map(|e| e.to_string_lossy().into_owned());
-    let kinds = arguments
+    check(arguments)?;
+    let settings = settings(arguments)?;
+    let mut judge = judge(arguments, terminal)?;
+    let mut last = judge.as_mut().map(|(judge, limit)| {
+        move |text: &str| {
+            let perplexity = judge.perplexity(text)?;
+            Ok(perplexity
+                .is_some_and(|p| p > *limit)
+                .then_some("perplexity"))
+        }
+    });
+    let mut kept = New::create(&arguments.output)?;
+    let mut dropped = arguments.dropped.as_deref().map(New::create).transpose()?;
+    let sinks = Sinks {
+        kept: &mut kept.writer,
+        dropped: dropped
+            .as_mut()
+            .map(|new| &mut new.writer as &mut dyn Write),
+        last: last
+            .as_mut()
+            .map(|last| last as &mut dyn FnMut(&str) -> anyhow::Result<_>),
+    };
+    let files = arguments
         .files
         .iter()
-        .chain([&arguments.output])
-        .map(|path| kind(path));
-    let kinds: Vec<Option<String>> = kinds.collect();
-    if kinds.iter().any(|kind| *kind != kinds[0]) {
+        .filter_map(|file| fs::metadata(file).ok());
+    let bytes: u64 = files.map(|file| file.len()).sum();
+    interrupt::watch();
+    let mut stopped = false;
+    let progress = terminal.progress("cleaning", Some(2 * bytes));
+    let counts = clean(&arguments.files, &settings, sinks, &mut |stage| {
+        progress.at(match stage {
+            Stage::Read(done) => done,
+            Stage::Written(done) => bytes + done,
+        });
+        stopped = interrupt::take();
+        !stopped
+    });
+    drop(progress);
+    if stopped {
+        return Err(Interrupted.into());
+    }
+    let counts = counts?;
+    kept.finish()?;
+    dropped.map_or(Ok(()), New::finish)?;
+    report(terminal, &counts)
+}
+
+/// Refuses what would be found out only after the work.
+fn check(arguments: &Arguments) -> anyhow::Result<()> {
+    let ending = arguments.output.extension();
+    if arguments
+        .files
+        .iter()
+        .any(|file| file.extension() != ending)
+    {
         return Err(Usage::error(
             "records are written as they stood: give -o the ending that all files have",
         ));
@@ -86,6 +134,10 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             )));
         }
     }
+    Ok(())
+}
+
+fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
     let mut settings = Settings {
         near: arguments.near,
         test: arguments.test.clone(),
@@ -96,61 +148,20 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             .set(rule)
             .map_err(|e| Usage::error(e.to_string()))?;
     }
-    let mut judge = match &arguments.model {
-        Some(name) => {
-            let model = resolve::model(terminal, name)?;
-            Some(Judge::new(&model, &arguments.session.config(), JUDGED)?)
-        }
-        None => None,
+    Ok(settings)
+}
+
+/// The model that judges, and its limit.
+fn judge(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Option<(Judge, f64)>> {
+    let (Some(name), Some(limit)) = (&arguments.model, arguments.perplexity) else {
+        return Ok(None);
     };
-    let limit = arguments.perplexity.unwrap_or(f64::INFINITY);
-    let mut last = judge.as_mut().map(|judge| {
-        move |text: &str| {
-            let perplexity = judge.perplexity(text)?;
-            Ok(perplexity
-                .is_some_and(|p| p > limit)
-                .then_some("perplexity"))
-        }
-    });
-    let mut kept = New::create(&arguments.output)?;
-    let mut dropped = arguments.dropped.as_deref().map(New::create).transpose()?;
-    let bytes: u64 = arguments
-        .files
-        .iter()
-        .filter_map(|f| fs::metadata(f).ok())
-        .map(|m| m.len())
-        .sum();
-    interrupt::watch();
-    let mut stopped = false;
-    let progress = terminal.progress("cleaning", Some(2 * bytes));
-    let counts = clean(
-        &arguments.files,
-        &settings,
-        Sinks {
-            kept: &mut kept.writer,
-            dropped: dropped
-                .as_mut()
-                .map(|new| &mut new.writer as &mut dyn Write),
-            last: last
-                .as_mut()
-                .map(|last| last as &mut dyn FnMut(&str) -> anyhow::Result<_>),
-        },
-        &mut |stage| {
-            progress.at(match stage {
-                Stage::Read(done) => done,
-                Stage::Written(done) => bytes + done,
-            });
-            stopped = interrupt::take();
-            !stopped
-        },
-    );
-    drop(progress);
-    if stopped {
-        return Err(Interrupted.into());
-    }
-    let counts = counts?;
-    kept.finish()?;
-    dropped.map_or(Ok(()), New::finish)?;
+    let model = resolve::model(terminal, name)?;
+    let judge = Judge::new(&model, &arguments.session.config(), JUDGED)?;
+    Ok(Some((judge, limit)))
+}
+
+fn report(terminal: &Terminal, counts: &Counts) -> anyhow::Result<()> {
     let mut table = Table::new(&["records", "", ""]);
     let share = |n: usize| format!("{:.1} %", 100.0 * n as f64 / counts.records.max(1) as f64);
     table.row(["read".to_owned(), counts.records.to_string(), String::new()]);
@@ -162,7 +173,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         counts.kept.to_string(),
         share(counts.kept),
     ]);
-    terminal.result(&counts, |out| table.print(out))
+    terminal.result(counts, |out| table.print(out))
 }
 
 fn list(terminal: &Terminal) -> anyhow::Result<()> {

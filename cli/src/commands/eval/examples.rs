@@ -1,6 +1,6 @@
 //! `inkstone eval examples`: a task's training rows, in the words in which its test is asked.
 
-use std::fmt::Write as _;
+use core::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context;
