@@ -175,10 +175,10 @@ fn a_model_that_begins_with_random_weights_learns_texts_and_runs() {
     let readme = inkstone_tests::needs::workspace().join("README.md");
     assert_eq!(init(&readme.to_string_lossy()).code, Some(0));
     let text = fs::read_to_string(&recipe).unwrap();
-    let text = text.replace(
-        "output = \"finetuned\"",
-        &format!("output = \"{}\"", path("learnt")),
-    );
+    let output = format!("output = \"{}\"", path("learnt"));
+    let text = text
+        .replace("output = \"finetuned\"", &output)
+        .replace("epochs = 10.0", "epochs = 40.0");
     fs::write(&recipe, text).unwrap();
     succeeds(&sandbox, &["finetune", "run", &recipe]);
     let events = log(&sandbox, "learnt");

@@ -16,9 +16,7 @@ use crate::terminal::Terminal;
 ///
 /// The task's training rows as OpenAI `messages`, one conversation a line, asked as `eval run` asks.
 #[derive(Args)]
-#[command(
-    after_help = "Example:\n  inkstone eval examples home -o home.jsonl\n  inkstone finetune init smollm2-135m --data home.jsonl"
-)]
+#[command(after_help = "Example:\n  inkstone eval examples home -o home.jsonl")]
 pub(crate) struct Arguments {
     /// A task of `inkstone eval list`, or a TOML file
     #[arg(value_name = "TASK")]
