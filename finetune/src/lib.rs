@@ -13,6 +13,7 @@ mod columns;
 pub mod compute;
 pub mod data;
 pub mod duplicates;
+pub mod gguf;
 pub mod head;
 pub mod layer;
 pub mod linear;

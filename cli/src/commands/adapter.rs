@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use inkstone_finetune::written;
+use inkstone_finetune::{gguf, written};
 use serde_json::json;
 
 use crate::exit::Usage;
@@ -33,6 +33,27 @@ enum What {
     /// Write the model without its adapter
     #[command(after_help = "Example:\n  inkstone adapter detach taught.ink -o plain.ink")]
     Detach(Detach),
+    /// Write an adapter as llama.cpp reads it
+    #[command(
+        after_help = "Example:\n  inkstone adapter export finetuned/adapter --base smollm2-135m.gguf -o taught.gguf"
+    )]
+    Export(Export),
+}
+
+#[derive(Args)]
+struct Export {
+    /// The adapter's folder
+    #[arg(value_name = "FOLDER")]
+    adapter: PathBuf,
+    /// The GGUF file that it is for
+    #[arg(long, value_name = "BASE.gguf")]
+    base: PathBuf,
+    /// Write the adapter to this file
+    #[arg(short, long, value_name = "ADAPTER.gguf")]
+    output: PathBuf,
+    /// Replace a file that is there
+    #[arg(short, long)]
+    yes: bool,
 }
 
 #[derive(Args)]
@@ -70,18 +91,23 @@ pub(crate) struct Output {
 impl Output {
     /// The path, where it can be written.
     pub(crate) fn path(&self) -> anyhow::Result<&Path> {
-        files::has_folder(&self.path)?;
-        if self.path.exists() && !self.yes {
-            let path = self.path.display();
-            return Err(Usage::error(format!(
-                "{path} is there already; add -y to replace it"
-            )));
-        }
-        Ok(&self.path)
+        free(&self.path, self.yes)
     }
 }
 
-/// Attaches or detaches.
+/// A path that nothing is at, or what may be replaced.
+fn free(path: &Path, replace: bool) -> anyhow::Result<&Path> {
+    files::has_folder(path)?;
+    if path.exists() && !replace {
+        let path = path.display();
+        return Err(Usage::error(format!(
+            "{path} is there already; add -y to replace it"
+        )));
+    }
+    Ok(path)
+}
+
+/// Attaches, detaches or exports.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     match &arguments.what {
         What::Attach(arguments) => {
@@ -94,6 +120,11 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             let to = arguments.output.path()?;
             let model = resolve::model(terminal, &arguments.model)?;
             written::detach(&model, to)?;
+            done(terminal, to)
+        }
+        What::Export(arguments) => {
+            let to = free(&arguments.output, arguments.yes)?;
+            gguf::export(&arguments.adapter, &arguments.base, to)?;
             done(terminal, to)
         }
     }

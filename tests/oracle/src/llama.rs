@@ -2,13 +2,14 @@
 
 use crate::Source;
 use anyhow::{Context as _, Result, ensure};
+use core::cell::RefCell;
 use core::num::NonZeroU32;
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
-use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_sys_2::{LLAMA_FLASH_ATTN_TYPE_DISABLED, LLAMA_FLASH_ATTN_TYPE_ENABLED};
 use std::path::Path;
@@ -52,6 +53,7 @@ pub enum Kv {
 /// A model that llama.cpp has loaded.
 pub struct Model {
     model: LlamaModel,
+    adapter: RefCell<Option<LlamaLoraAdapter>>,
 }
 
 impl Model {
@@ -61,7 +63,20 @@ impl Model {
         let parameters = LlamaModelParams::default().with_vocab_only(vocabulary_only);
         let model = LlamaModel::load_from_file(backend(), path, &parameters)
             .with_context(|| format!("{}: llama.cpp cannot load it", path.display()))?;
-        Ok(Model { model })
+        Ok(Model {
+            model,
+            adapter: RefCell::default(),
+        })
+    }
+
+    /// Adds the adapter of a GGUF file to every sequence that is started from now on.
+    pub fn adapt(&mut self, path: &Path) -> Result<()> {
+        ensure!(path.is_file(), "{}: no such file", path.display());
+        let adapter = self.model.lora_adapter_init(path);
+        let adapter =
+            adapter.with_context(|| format!("{}: llama.cpp cannot load it", path.display()))?;
+        self.adapter = RefCell::new(Some(adapter));
+        Ok(())
     }
 
     /// The ids of `text`, with the model's own first token; special tokens are parsed where `special`.
@@ -121,7 +136,10 @@ impl Model {
             .with_n_threads(threads)
             .with_n_threads_batch(threads)
             .with_no_perf(true);
-        let context = self.model.new_context(backend(), parameters)?;
+        let mut context = self.model.new_context(backend(), parameters)?;
+        if let Some(adapter) = &mut *self.adapter.borrow_mut() {
+            context.lora_adapter_set(adapter, 1.0)?;
+        }
         let vocabulary = usize::try_from(self.model.n_vocab())?;
         let batch = LlamaBatch::new(usize::try_from(settings.context)?, 1);
         Ok(Llama {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// The distance of the two best logits from which on a greedy choice counts.
 const SURE: f32 = 0.1;
 
-/// A stream is `llama:FILE`, then options with commas: `kv=f32`, `kv=f16`, `kv=q8`, `flash`;
+/// A stream is `llama:FILE`, then options with commas: `kv=f32`, `kv=f16`, `kv=q8`, `flash`, `lora=FILE`;
 /// or `ink:FILE` with `kv=NAME` and `exact` (activations are not rounded).
 #[derive(Args)]
 pub(crate) struct Compare {
@@ -53,6 +53,7 @@ enum Stream {
         path: PathBuf,
         kv: Kv,
         flash: bool,
+        lora: Option<PathBuf>,
     },
     Ink {
         path: PathBuf,
@@ -226,7 +227,11 @@ impl Stream {
     /// The model of llama.cpp that the stream needs.
     fn llama(&self) -> Result<Option<Model>> {
         match self {
-            Stream::Llama { path, .. } => Ok(Some(Model::load(path, false)?)),
+            Stream::Llama { path, lora, .. } => {
+                let mut model = Model::load(path, false)?;
+                lora.iter().try_for_each(|lora| model.adapt(lora))?;
+                Ok(Some(model))
+            }
             Stream::Ink { .. } => Ok(None),
         }
     }
@@ -240,10 +245,9 @@ fn parse(text: &str) -> Result<Stream> {
         .collect();
     let option = |name: &str| options.iter().find_map(|option| option.strip_prefix(name));
     let kv = option("kv=").unwrap_or("f16");
-    if let Some(other) = options
-        .iter()
-        .find(|o| !o.starts_with("kv=") && !["flash", "exact"].contains(o))
-    {
+    if let Some(other) = options.iter().find(|o| {
+        !o.starts_with("kv=") && !o.starts_with("lora=") && !["flash", "exact"].contains(o)
+    }) {
         bail!("{other}: no such option of a stream");
     }
     match head.split_once(':') {
@@ -253,6 +257,7 @@ fn parse(text: &str) -> Result<Stream> {
                 path: path.into(),
                 kv,
                 flash: options.contains(&"flash"),
+                lora: option("lora=").map(PathBuf::from),
             })
         }
         Some(("ink", path)) => Ok(Stream::Ink {
