@@ -22,7 +22,7 @@ pub struct Rule {
     /// Where it drops, unless told otherwise.
     pub limit: f64,
     side: Side,
-    measure: fn(&Text<'_>) -> f64,
+    measure: Measure,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,12 +82,9 @@ pub static RULES: &[Rule] = &[
     }),
 ];
 
-const fn below(
-    name: &'static str,
-    about: &'static str,
-    limit: f64,
-    measure: fn(&Text<'_>) -> f64,
-) -> Rule {
+type Measure = fn(&Text<'_>) -> f64;
+
+const fn below(name: &'static str, about: &'static str, limit: f64, measure: Measure) -> Rule {
     Rule {
         name,
         about,
@@ -97,18 +94,10 @@ const fn below(
     }
 }
 
-const fn above(
-    name: &'static str,
-    about: &'static str,
-    limit: f64,
-    measure: fn(&Text<'_>) -> f64,
-) -> Rule {
+const fn above(name: &'static str, about: &'static str, limit: f64, measure: Measure) -> Rule {
     Rule {
-        name,
-        about,
-        limit,
         side: Side::Above,
-        measure,
+        ..below(name, about, limit, measure)
     }
 }
 
