@@ -137,6 +137,8 @@ pub struct RunPart {
     pub patience: usize,
     /// Steps from one checkpoint to the next.
     pub save_every: usize,
+    /// What the model is asked at every look at the held-out examples.
+    pub prompts: Vec<String>,
     /// Stored form of a model that was trained whole: a form of `inkstone merge`.
     pub format: String,
 }
@@ -190,6 +192,7 @@ impl Default for RunPart {
             evaluate_every: 0,
             patience: 0,
             save_every: 50,
+            prompts: Vec::new(),
             format: "q8".into(),
         }
     }
@@ -223,6 +226,7 @@ impl Recipe {
             run: RunPart {
                 output: PathBuf::new(),
                 format: RunPart::default().format,
+                prompts: Vec::new(),
                 ..self.run.clone()
             },
             ..self.clone()

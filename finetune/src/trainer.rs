@@ -147,11 +147,11 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Runs to the end, or until `watch`, which hears of every step, says to stop.
+    /// Runs to the end, or until `watch`, which hears of every step and sees the net after it, says to stop.
     ///
     /// # Errors
     /// The loss is not a number any more, or the file system's answer.
-    pub fn run(&mut self, watch: &mut dyn FnMut(&Event) -> bool) -> Result<End> {
+    pub fn run(&mut self, watch: &mut dyn FnMut(&Net<'_>, &Event) -> bool) -> Result<End> {
         let mut gradients = self.net.gradients();
         while self.progress.step < self.settings.steps {
             let mut event = self.step(&mut gradients)?;
@@ -160,7 +160,7 @@ impl<'a> Trainer<'a> {
             }
             let patience = self.recipe.run.patience;
             let over = patience > 0 && self.progress.worse >= patience;
-            let go_on = watch(&event);
+            let go_on = watch(&self.net, &event);
             let last = event.step == self.settings.steps || over || !go_on;
             if last || event.step.is_multiple_of(self.recipe.run.save_every) {
                 self.save()?;

@@ -3,6 +3,7 @@
 mod dashboard;
 mod init;
 mod plan;
+mod prompts;
 mod run;
 mod setup;
 mod tensorboard;

@@ -63,7 +63,11 @@ fn log(sandbox: &Sandbox, output: &str) -> Vec<Value> {
 #[test]
 fn examples_become_an_adapter_that_can_be_attached_detached_and_merged() {
     let sandbox = Sandbox::new();
-    let recipe = recipe(&sandbox, "taught", &[]);
+    let recipe = recipe(
+        &sandbox,
+        "taught",
+        &[("prompts = []", "prompts = [\"say 3\"]")],
+    );
     let plan = succeeds(&sandbox, &["finetune", "plan", &recipe, "--json"]);
     let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
     assert_eq!(plan["counts"]["samples"], 60);
@@ -72,6 +76,10 @@ fn examples_become_an_adapter_that_can_be_attached_detached_and_merged() {
     assert_eq!(run["steps"], plan["steps"]);
     let events = log(&sandbox, "taught");
     let loss = |event: &Value| event["loss"].as_f64().unwrap();
+    for event in &events {
+        assert_eq!(event["held_out"].is_null(), event["answers"].is_null());
+    }
+    assert!(events.last().unwrap()["answers"][0].is_string());
     assert!(
         loss(events.last().unwrap()) < loss(&events[0]),
         "nothing was learnt"

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use inkstone_finetune::trainer::Event;
 use plotters::prelude::*;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::tensorboard::Board;
@@ -77,9 +78,9 @@ impl<'a> Dashboard<'a> {
         Ok(())
     }
 
-    /// Shows a step; false where the log cannot be written any more.
-    pub(super) fn show(&mut self, event: &Event) -> bool {
-        let line = serde_json::to_string(event).unwrap_or_default();
+    /// Shows a step, and what the prompts were answered after it; false where the log cannot be written any more.
+    pub(super) fn show(&mut self, event: &Event, answers: &[String]) -> bool {
+        let line = serde_json::to_string(&Line { event, answers }).unwrap_or_default();
         self.failed |= self.keep(&line).is_err();
         self.held_out = event.held_out.or(self.held_out);
         let held_out = self
@@ -96,6 +97,10 @@ impl<'a> Dashboard<'a> {
                 "step {} of {}: loss {:.4}, held out {loss:.4}, {rate:.0} tokens/s",
                 event.step, event.steps, event.loss
             ));
+        }
+        for answer in answers {
+            self.terminal
+                .note(format_args!("  {}", answer.replace('\n', " ")));
         }
         !self.failed
     }
@@ -114,6 +119,15 @@ impl<'a> Dashboard<'a> {
         let path = self.folder.join("loss.svg");
         draw(&path, &curves).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))
     }
+}
+
+/// A line of the log.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    answers: &'a [String],
 }
 
 /// The steps of a log and their lines.

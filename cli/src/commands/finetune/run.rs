@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use inkstone_finetune::trainer::End;
-use inkstone_finetune::{Method, Net, Trainer, adapter, written};
+use inkstone_finetune::{Net, Trainer};
 use serde_json::json;
 
 use super::dashboard::Dashboard;
+use super::prompts;
 use super::setup::{pool, setup};
 use crate::exit::{Interrupted, Usage};
 use crate::interrupt;
@@ -58,8 +59,20 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal, resume: bool) -> a
     let mut dashboard =
         Dashboard::new(terminal, trainer.output(), trainer.steps(), trainer.done())?;
     let pool = pool(arguments.threads)?;
-    let end =
-        pool.install(|| trainer.run(&mut |event| dashboard.show(event) && !interrupt::take()))?;
+    let end = pool.install(|| {
+        trainer.run(&mut |net, event| {
+            let answers = event
+                .held_out
+                .map(|_| prompts::answers(model, net, &setup.recipe));
+            let answers = answers
+                .unwrap_or_else(|| Ok(Vec::new()))
+                .unwrap_or_else(|error| {
+                    terminal.note(format_args!("prompts: {error:#}"));
+                    Vec::new()
+                });
+            dashboard.show(event, &answers) && !interrupt::take()
+        })
+    })?;
     dashboard.finish()?;
     if end == End::Stopped {
         let recipe = arguments.recipe.display();
@@ -71,13 +84,13 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal, resume: bool) -> a
     let held_out = trainer.take_best();
     let output = trainer.output().to_owned();
     let to = output.join("model.ink");
-    if options.method == Method::Full {
-        written::whole(model, trainer.net(), &to, &setup.recipe.run.format)?;
-    } else {
-        let folder = output.join("adapter");
-        adapter::save(trainer.net(), &setup.recipe.model.base, &folder)?;
-        written::attach(model, &folder, &to)?;
-    }
+    prompts::write(
+        model,
+        trainer.net(),
+        &setup.recipe,
+        &output.join("adapter"),
+        &to,
+    )?;
     let value = json!({
         "model": to,
         "steps": trainer.done(),
