@@ -57,16 +57,6 @@ trait Pairs: Copy {
     fn add(self, sums: Self::Sums, x: Self::Factors, w: Self::Factors) -> Self::Sums;
     /// As many lanes as `to` has, in place of what is there or added to it.
     fn store(self, sums: Self::Sums, to: &mut [f32], add: bool);
-    /// Adds the products of rows and a panel; [`products`], as a function of its own if that keeps sums in registers.
-    #[inline(always)]
-    fn add_products<const M: usize, const V: usize>(
-        self,
-        sums: &mut [[Self::Sums; V]; M],
-        rows: [&[u32]; M],
-        lines: &[[Line; V]],
-    ) {
-        products(self, sums, rows, lines);
-    }
 }
 
 impl Packed {
@@ -272,7 +262,7 @@ impl Work<'_> {
                 *x = &left[(row + m) * right.pairs..][..right.pairs];
             }
             let lines = &right.data[panel.index * VECTORS * right.pairs..][..V * right.pairs];
-            pairs.add_products(&mut sums, rows, lines.as_chunks::<V>().0);
+            add_products(pairs, &mut sums, rows, lines.as_chunks::<V>().0);
         }
         for (m, sums) in sums.iter().enumerate() {
             let to = (row + m) * self.to.stride + panel.column;
@@ -285,13 +275,14 @@ impl Work<'_> {
 }
 
 #[inline(always)]
-fn products<P: Pairs, const M: usize, const V: usize>(
+fn add_products<P: Pairs, const M: usize, const V: usize>(
     pairs: P,
     sums: &mut [[P::Sums; V]; M],
     rows: [&[u32]; M],
     lines: &[[Line; V]],
 ) {
     let rows = rows.map(|row| &row[..lines.len()]);
+    // By value: behind the reference they would leave their registers at every step.
     let mut held = *sums;
     for (i, lines) in lines.iter().enumerate() {
         let w = lines.each_ref().map(|line| pairs.load(line));

@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 use core::mem::transmute;
 
 use super::portable::Portable;
-use super::{LANES, Line, Pairs, Work, products};
+use super::{LANES, Line, Pairs, Work};
 
 /// Whether this processor has the instruction.
 pub(in super::super) fn available() -> bool {
@@ -81,27 +81,4 @@ impl Pairs for Avx512 {
         // SAFETY: the instructions are there, and only elements of the mask are written, as many as the slice has.
         unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), mask, sums) }
     }
-
-    #[inline(always)]
-    fn add_products<const M: usize, const V: usize>(
-        self,
-        sums: &mut [[__m512; V]; M],
-        rows: [&[u32]; M],
-        lines: &[[Line; V]],
-    ) {
-        // SAFETY: a value of this type exists only where the processor has the instructions.
-        unsafe { avx512_products(self, sums, rows, lines) }
-    }
-}
-
-/// Inlined into the loop over terms, the sums would leave their registers at every step.
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bf16")]
-fn avx512_products<const M: usize, const V: usize>(
-    pairs: Avx512,
-    sums: &mut [[__m512; V]; M],
-    rows: [&[u32]; M],
-    lines: &[[Line; V]],
-) {
-    products(pairs, sums, rows, lines);
 }
