@@ -2,10 +2,11 @@
 //! early is gone on from.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use inkstone_engine::atomic;
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::interval;
@@ -118,16 +119,14 @@ impl Record {
             Vec::new()
         };
         // Written anew, so that a line cut short by a crash is gone.
-        let mut text = serde_json::to_string(&head)? + "\n";
-        for answer in &answers {
-            text += &serde_json::to_string(answer)?;
-            text.push('\n');
-        }
-        let mut new = path.as_os_str().to_owned();
-        new.push(".new");
-        let new = PathBuf::from(new);
-        fs::write(&new, text).with_context(named)?;
-        fs::rename(&new, path).with_context(named)?;
+        let begun = atomic::write(path, |file| -> io::Result<()> {
+            writeln!(file, "{}", serde_json::to_string(&head)?)?;
+            for answer in &answers {
+                writeln!(file, "{}", serde_json::to_string(answer)?)?;
+            }
+            Ok(())
+        });
+        begun.with_context(named)?;
         Ok(Record {
             file: OpenOptions::new()
                 .append(true)

@@ -45,6 +45,9 @@ pub struct Definition {
     #[serde(default)]
     groups: BTreeMap<String, String>,
     train: Option<Train>,
+    /// The file itself.
+    #[serde(skip)]
+    text: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -126,7 +129,13 @@ impl Definition {
                 (text, path.parent().unwrap_or(Path::new("")).to_owned())
             }
         };
-        let definition = toml::from_str(&text).with_context(|| name.to_owned())?;
+        let mut definition: Definition = toml::from_str(&text).with_context(|| name.to_owned())?;
+        let grammars = definition.grammars().count();
+        ensure!(
+            grammars < 2,
+            "{name}: an answer has one of schema, lark and regex"
+        );
+        definition.text = text;
         Ok((definition, folder))
     }
 
@@ -145,13 +154,17 @@ impl Definition {
     /// Whether answers can be held to a grammar.
     #[must_use]
     pub fn is_constrained(&self) -> bool {
+        self.grammars().next().is_some()
+    }
+
+    fn grammars(&self) -> impl Iterator<Item = &String> {
         let Answer {
             schema,
             lark,
             regex,
             ..
         } = &self.answer;
-        schema.is_some() || lark.is_some() || regex.is_some()
+        [schema, lark, regex].into_iter().flatten()
     }
 }
 
@@ -162,7 +175,7 @@ impl Task {
     /// Names the file and the line that cannot be read.
     pub fn load(definition: Definition, folder: &Path) -> Result<Task> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(format!("{definition:?}").as_bytes());
+        hasher.update(definition.text.as_bytes());
         let rows = text(&folder.join(&definition.rows))?;
         hasher.update(rows.as_bytes());
         let mut tables = Map::new();
@@ -222,7 +235,7 @@ impl Task {
                 groups.push("unseen".to_owned());
             }
             Ok(Question {
-                messages: self.messages(row)?,
+                messages: self.messages(row)?.into(),
                 wanted: self.render(row, &self.definition.answer.wanted)?,
                 grammar: self.grammar(row)?,
                 groups,
@@ -249,9 +262,7 @@ impl Task {
                 }
                 let mut messages = self.messages(row)?;
                 let answer = self.render(row, &self.definition.answer.wanted)?;
-                if let Some(messages) = messages.as_array_mut() {
-                    messages.push(json!({"role": "assistant", "content": answer}));
-                }
+                messages.push(json!({"role": "assistant", "content": answer}));
                 Ok(Some(json!({"messages": messages})))
             };
             let example = example().with_context(|| format!("{name}: training row {}", index + 1));
@@ -284,14 +295,14 @@ impl Task {
         }
     }
 
-    fn messages(&self, row: &Map<String, Value>) -> Result<Value> {
+    fn messages(&self, row: &Map<String, Value>) -> Result<Vec<Value>> {
         let Prompt { system, user } = &self.definition.prompt;
         let mut messages = Vec::new();
         if let Some(system) = system {
             messages.push(json!({"role": "system", "content": self.render(row, system)?}));
         }
         messages.push(json!({"role": "user", "content": self.render(row, user)?}));
-        Ok(messages.into())
+        Ok(messages)
     }
 
     fn grammar(&self, row: &Map<String, Value>) -> Result<Option<Grammar>> {
@@ -301,8 +312,6 @@ impl Task {
             regex,
             ..
         } = &self.definition.answer;
-        let given = [schema, lark, regex].into_iter().flatten().count();
-        ensure!(given < 2, "an answer has one of schema, lark and regex");
         if let Some(schema) = schema {
             let schema = self.render(row, schema)?;
             let schema = serde_json::from_str(&schema).context("answer.schema")?;

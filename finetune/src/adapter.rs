@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use inkstone_engine::atomic;
 use inkstone_model::weights::{DOWN, GATE, K, O, Q, UP, V};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -339,12 +340,6 @@ fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
 /// # Errors
 /// The file system's answer, with the path.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension(format!("{}.partial", std::process::id()));
-    let write = || {
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().with_context(|| path.display().to_string())
+    let written = atomic::write(path, |file| file.write_all(bytes));
+    written.with_context(|| path.display().to_string())
 }

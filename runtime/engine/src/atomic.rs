@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 /// Has `write` fill a new file beside `path`, which takes the name of `path` once all of it is on the disk.
 ///
 /// Where anything fails, what stood under the name stays.
-pub(crate) fn write<E: From<io::Error>>(
+///
+/// # Errors
+/// What `write` answers, or the file system.
+pub fn write<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<fs::File>) -> Result<(), E>,
 ) -> Result<(), E> {

@@ -24,7 +24,7 @@
 //! ```
 
 mod arena;
-mod atomic;
+pub mod atomic;
 mod cancel;
 mod config;
 mod cores;

@@ -17,8 +17,8 @@ use crate::terminal::Terminal;
 
 /// Run a recipe; `resume` goes on where a run stopped
 ///
-/// Writes to the recipe's output folder: the recipe with every default, log.jsonl, loss.svg, checkpoints, and at the end
-/// the adapter and model.ink, the base with the adapter in it. Ctrl-C stops after the step and can be resumed.
+/// Writes to the recipe's output folder: the recipe with every default, log.jsonl, TensorBoard's curves, loss.svg,
+/// checkpoints, and at the end the adapter and model.ink, the base with the adapter in it. Ctrl-C stops after the step and can be resumed.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  inkstone finetune run recipe.toml\n  inkstone finetune resume recipe.toml"
@@ -61,15 +61,15 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal, resume: bool) -> a
     let pool = pool(arguments.threads)?;
     let end = pool.install(|| {
         trainer.run(&mut |net, event| {
-            let answers = event
-                .held_out
-                .map(|_| prompts::answers(model, net, &setup.recipe));
-            let answers = answers
-                .unwrap_or_else(|| Ok(Vec::new()))
-                .unwrap_or_else(|error| {
-                    terminal.note(format_args!("prompts: {error:#}"));
-                    Vec::new()
-                });
+            let asked = event.held_out.and(Some(&setup.recipe));
+            let answers = asked
+                .map(|recipe| prompts::answers(model, net, recipe))
+                .transpose();
+            let answers = answers.unwrap_or_else(|error| {
+                terminal.note(format_args!("prompts: {error:#}"));
+                None
+            });
+            let answers = answers.unwrap_or_default();
             dashboard.show(event, &answers) && !interrupt::take()
         })
     })?;
