@@ -69,7 +69,7 @@ pub enum Stage {
 }
 
 /// Says whether a text goes, and why.
-pub type Judge<'a> = &'a mut dyn FnMut(&str) -> Result<Option<&'static str>>;
+pub type Verdict<'a> = &'a mut dyn FnMut(&str) -> Result<Option<&'static str>>;
 
 /// Where records go.
 pub struct Sinks<'a> {
@@ -78,7 +78,7 @@ pub struct Sinks<'a> {
     /// The others, with the reason: JSON Lines of `reason` and `text`.
     pub dropped: Option<&'a mut dyn Write>,
     /// Is asked of texts that passed everything else: what costs most comes last.
-    pub last: Option<Judge<'a>>,
+    pub last: Option<Verdict<'a>>,
 }
 
 impl Default for Settings {
@@ -133,8 +133,8 @@ pub fn clean(
     progress: &mut dyn FnMut(Stage) -> bool,
 ) -> Result<Counts> {
     let mut index = Index::new()?;
-    for record in settings.test.iter().map(|file| Records::open(file)) {
-        for record in record? {
+    for file in &settings.test {
+        for record in Records::open(file)? {
             index.add(&Print::of(&record?.text))?;
         }
     }

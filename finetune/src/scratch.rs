@@ -92,15 +92,6 @@ impl Shape {
         })
     }
 
-    /// Weights.
-    #[must_use]
-    pub fn weights(&self) -> usize {
-        self.tensors()
-            .iter()
-            .map(|(_, rows, columns)| rows * columns)
-            .sum()
-    }
-
     /// Name, rows and columns of each; norms have one row.
     fn tensors(&self) -> Vec<(String, usize, usize)> {
         let Shape {

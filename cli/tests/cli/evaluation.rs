@@ -174,6 +174,8 @@ fn a_file_is_cleaned_and_what_was_dropped_is_told() {
         "A cup of tea stood there.\n\n"
     );
     assert_eq!(fs::read_to_string(dropped).unwrap().lines().count(), 2);
+    let rules = sandbox.run(&["data", "clean", "--rules", "--json"]).json();
+    assert_eq!(rules[0]["rule"], "words");
     let again = sandbox.run(&arguments);
     assert_eq!(again.code, Some(2));
     assert!(again.stderr.contains("-y"), "{}", again.stderr);

@@ -1,11 +1,11 @@
 //! `inkstone data clean`: what is worth learning from.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
 use clap::Args;
+use inkstone_engine::atomic;
 use inkstone_eval::Judge;
 use inkstone_finetune::clean::{Counts, RULES, Settings, Sinks, Stage, clean};
 
@@ -27,11 +27,11 @@ use crate::terminal::{Table, Terminal};
 )]
 pub(crate) struct Arguments {
     /// Records, of one kind of file
-    #[arg(value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(value_name = "FILE", required_unless_present = "rules", num_args = 1..)]
     files: Vec<PathBuf>,
     /// Write what is kept to this file, as it stood
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "rules")]
+    output: Option<PathBuf>,
     /// Write what is dropped, with the reason, to this file
     #[arg(long, value_name = "FILE.jsonl")]
     dropped: Option<PathBuf>,
@@ -41,7 +41,10 @@ pub(crate) struct Arguments {
     /// Share of shingles from which two records are the same
     #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
     near: f64,
-    /// Set a rule's limit, or `off`; `--rule list` shows them
+    /// Show the rules and their limits
+    #[arg(long)]
+    rules: bool,
+    /// Set a rule's limit, or `off`
     #[arg(long, value_name = "RULE=LIMIT")]
     rule: Vec<String>,
     /// The model that judges perplexity
@@ -62,13 +65,50 @@ const JUDGED: u32 = 256;
 
 /// Cleans.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
-    if arguments.rule.iter().any(|rule| rule == "list") {
+    let Some(output) = arguments.output.as_deref().filter(|_| !arguments.rules) else {
         return list(terminal);
-    }
-    check(arguments)?;
+    };
+    check(arguments, output)?;
     let settings = settings(arguments)?;
     let mut judge = judge(arguments, terminal)?;
-    let mut last = judge.as_mut().map(|(judge, limit)| {
+    let mut work = |kept: &mut dyn Write, dropped: Option<&mut dyn Write>| {
+        keep(
+            arguments,
+            &settings,
+            judge.as_mut(),
+            kept,
+            dropped,
+            terminal,
+        )
+    };
+    let mut counts = Counts::default();
+    atomic::write(output, |kept| {
+        counts = match &arguments.dropped {
+            None => work(kept, None)?,
+            Some(path) => {
+                let mut counts = Counts::default();
+                atomic::write(path, |dropped| {
+                    counts = work(kept, Some(dropped))?;
+                    anyhow::Ok(())
+                })?;
+                counts
+            }
+        };
+        anyhow::Ok(())
+    })?;
+    report(terminal, &counts)
+}
+
+/// Cleans into files that get their names when they are whole.
+fn keep(
+    arguments: &Arguments,
+    settings: &Settings,
+    judge: Option<&mut (Judge, f64)>,
+    kept: &mut dyn Write,
+    dropped: Option<&mut dyn Write>,
+    terminal: &Terminal,
+) -> anyhow::Result<Counts> {
+    let mut last = judge.map(|(judge, limit)| {
         move |text: &str| {
             let perplexity = judge.perplexity(text)?;
             Ok(perplexity
@@ -76,13 +116,9 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
                 .then_some("perplexity"))
         }
     });
-    let mut kept = New::create(&arguments.output)?;
-    let mut dropped = arguments.dropped.as_deref().map(New::create).transpose()?;
     let sinks = Sinks {
-        kept: &mut kept.writer,
-        dropped: dropped
-            .as_mut()
-            .map(|new| &mut new.writer as &mut dyn Write),
+        kept,
+        dropped: dropped.map(|dropped| dropped as &mut dyn Write),
         last: last
             .as_mut()
             .map(|last| last as &mut dyn FnMut(&str) -> anyhow::Result<_>),
@@ -95,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     interrupt::watch();
     let mut stopped = false;
     let progress = terminal.progress("cleaning", Some(2 * bytes));
-    let counts = clean(&arguments.files, &settings, sinks, &mut |stage| {
+    let counts = clean(&arguments.files, settings, sinks, &mut |stage| {
         progress.at(match stage {
             Stage::Read(done) => done,
             Stage::Written(done) => bytes + done,
@@ -103,29 +139,29 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         stopped = interrupt::take();
         !stopped
     });
-    drop(progress);
     if stopped {
         return Err(Interrupted.into());
     }
-    let counts = counts?;
-    kept.finish()?;
-    dropped.map_or(Ok(()), New::finish)?;
-    report(terminal, &counts)
+    counts
 }
 
 /// Refuses what would be found out only after the work.
-fn check(arguments: &Arguments) -> anyhow::Result<()> {
-    let ending = arguments.output.extension();
+fn check(arguments: &Arguments, output: &Path) -> anyhow::Result<()> {
     if arguments
         .files
         .iter()
-        .any(|file| file.extension() != ending)
+        .any(|file| file.extension() != output.extension())
     {
         return Err(Usage::error(
             "records are written as they stood: give -o the ending that all files have",
         ));
     }
-    for path in arguments.dropped.iter().chain([&arguments.output]) {
+    for path in arguments
+        .dropped
+        .iter()
+        .map(PathBuf::as_path)
+        .chain([output])
+    {
         files::has_folder(path)?;
         if path.exists() && !arguments.yes {
             let path = path.display();
@@ -189,35 +225,4 @@ fn list(terminal: &Terminal) -> anyhow::Result<()> {
         ]);
     }
     terminal.result(&values, |out| table.print(out))
-}
-
-/// A file that gets its name when it is whole.
-struct New {
-    writer: BufWriter<tempfile::NamedTempFile>,
-    path: PathBuf,
-}
-
-impl New {
-    fn create(path: &Path) -> anyhow::Result<New> {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
-        Ok(New {
-            writer: BufWriter::new(file.with_context(|| path.display().to_string())?),
-            path: path.to_owned(),
-        })
-    }
-
-    fn finish(self) -> anyhow::Result<()> {
-        let named = || self.path.display().to_string();
-        let file = self
-            .writer
-            .into_inner()
-            .map_err(|e| anyhow!(e.into_error()))
-            .with_context(named)?;
-        File::sync_all(file.as_file()).with_context(named)?;
-        file.persist(&self.path).with_context(named)?;
-        Ok(())
-    }
 }
