@@ -1,9 +1,10 @@
 //! From a MODEL of the command line to a file: pulled and converted where that is needed, once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use inkstone_engine::Model;
 use inkstone_engine::format::records::Manifest;
+use inkstone_engine::{Adapter, Model};
+use inkstone_finetune::adapter::Loaded;
 
 use crate::store::{self, Consent, Home, Reference};
 use crate::terminal::Terminal;
@@ -13,6 +14,14 @@ pub(crate) fn model(terminal: &Terminal, name: &str) -> anyhow::Result<Model> {
     let path = store::converted(terminal, &Home::find()?, &Reference::parse(name)?)?;
     terminal.detail(format_args!("opening {}", path.display()));
     Ok(Model::open(&path)?)
+}
+
+/// An adapter: a folder as PEFT writes it, or an `.ink` file.
+pub(crate) fn adapter(path: &Path) -> anyhow::Result<Adapter> {
+    if path.is_dir() {
+        return Loaded::open(path)?.adapter(&path.display().to_string());
+    }
+    Ok(Adapter::open(path)?)
 }
 
 /// The file or folder as its origin made it.

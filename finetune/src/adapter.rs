@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use inkstone_engine::atomic;
+use inkstone_engine::{Adapter, Pair, atomic};
 use inkstone_model::weights::{DOWN, GATE, K, O, Q, UP, V};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -172,6 +172,24 @@ impl Loaded {
             pairs.insert((layer, role), thin(&a, &b, config.r).with_context(what)?);
         }
         Ok(Loaded { config, pairs })
+    }
+
+    /// The adapter as models take it, which messages call `name`.
+    ///
+    /// # Errors
+    /// Shapes that are none.
+    pub fn adapter(&self, name: &str) -> Result<Adapter> {
+        let scale = self.scale();
+        let pairs = self.pairs.iter().map(|((layer, role), thin)| Pair {
+            layer: *layer,
+            role: *role,
+            rows: thin.rows,
+            inputs: thin.inputs,
+            rank: thin.rank,
+            a: thin.a.clone(),
+            b: thin.b.iter().map(|b| b * scale).collect(),
+        });
+        Ok(Adapter::of(name, pairs.collect())?)
     }
 
     /// What the product of both matrices is scaled by.

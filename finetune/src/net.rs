@@ -1,10 +1,7 @@
 //! A model taken for training: which of its weights are learnt, and a pass forwards and backwards over a pack.
 
 use inkstone_cpu::train::{Packed, Precision, View};
-use inkstone_model::weights::{
-    DOWN_ROLES, EMBED, GATE_ROLES, HEAD, K_ROLES, LinearRoles, NO_LAYER, O_ROLES, Q_ROLES, ROLES,
-    UP_ROLES, V_ROLES,
-};
+use inkstone_model::weights::{ADAPTED, EMBED, HEAD, NO_LAYER, ROLES};
 use inkstone_model::{Layer, LayerSpec, Matrix, Model, Spec, Weights};
 use rayon::prelude::*;
 
@@ -43,11 +40,6 @@ pub struct Options {
     /// Draws what is drawn at the beginning.
     pub seed: u64,
 }
-
-/// The matrices that have adapters.
-pub static ADAPTED: [LinearRoles; 7] = [
-    Q_ROLES, K_ROLES, V_ROLES, O_ROLES, GATE_ROLES, UP_ROLES, DOWN_ROLES,
-];
 
 /// Whether the matrix of a role has an adapter.
 #[must_use]

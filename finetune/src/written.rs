@@ -12,11 +12,11 @@ use inkstone_engine::Model;
 use inkstone_engine::format::records::{self, Manifest, Origin, Provenance};
 use inkstone_format::{Declaration, SectionKind, Writer};
 use inkstone_model::Matrix;
-use inkstone_model::weights::LinearRoles;
+use inkstone_model::weights::{ADAPTED, LinearRoles};
 use inkstone_quant::{Encoding, Format, PANEL};
 
 use crate::adapter::{Loaded, Thin};
-use crate::net::{ADAPTED, Net, name};
+use crate::net::{Net, name};
 use crate::weight::unpacked;
 
 /// How numbers become rows of codes.
@@ -87,6 +87,64 @@ pub fn attach(model: &Model, adapter: &Path, to: &Path) -> Result<()> {
         loaded.config.r
     );
     write(model, to, &changes, &change, false)
+}
+
+/// Writes an adapter as a file of its own, for the base.
+///
+/// # Errors
+/// The adapter does not fit, or the file system's answer.
+pub fn import(model: &Model, adapter: &Path, to: &Path) -> Result<()> {
+    let loaded = Loaded::open(adapter)?;
+    let scale = loaded.scale();
+    let mut changes = Changes::new();
+    for (layer, [_, _, a, b], thin) in places(model, &loaded)? {
+        let rank = thin.rank;
+        let values = Box::new(|| thin.a.clone());
+        changes.insert((layer, a), plain(rank, thin.inputs, values));
+        let scaled = move || thin.b.iter().map(|b| b * scale).collect();
+        changes.insert((layer, b), plain(thin.rows, rank, Box::new(scaled)));
+    }
+    let tensors: Vec<Declaration> = changes.iter().map(declared).collect();
+    let mut manifest = model.manifest()?.unwrap_or_default();
+    manifest.base_models.insert(0, model.name());
+    manifest.changes = vec![format!("a LoRA adapter of rank {}", loaded.config.r)];
+    let (id, manifest) = (model.file().id(), records::encode::<Manifest>(&manifest));
+    let sections = [
+        (SectionKind::Manifest, manifest.as_slice()),
+        (SectionKind::Adapter, &id),
+    ];
+    fill(to, &sections, &tensors, |t, out| {
+        let numbers = changes.get(&(t.layer, t.role)).context("it was declared")?;
+        panels(numbers, t, out)
+    })
+}
+
+fn declared(((layer, role), numbers): (&(u16, u16), &Numbers<'_>)) -> Declaration {
+    Declaration {
+        layer: *layer,
+        role: *role,
+        format: format(numbers.form),
+        panel_rows: PANEL as u8,
+        rows: numbers.rows as u32,
+        inputs: numbers.columns as u32,
+    }
+}
+
+/// Writes a file, tensor by tensor.
+fn fill(
+    to: &Path,
+    sections: &[(SectionKind, &[u8])],
+    tensors: &[Declaration],
+    put: impl Fn(&Declaration, &mut dyn FnMut(&[u8]) -> std::io::Result<()>) -> Result<()>,
+) -> Result<()> {
+    let at = || to.display().to_string();
+    let mut writer = Writer::create(to, sections, tensors).with_context(at)?;
+    for (index, t) in tensors.iter().enumerate() {
+        let mut out = writer.tensor(index).with_context(at)?;
+        put(t, &mut |bytes| out.write_all(bytes)).with_context(at)?;
+    }
+    writer.finish().with_context(at)?;
+    Ok(())
 }
 
 /// Writes the base without the adapters beside its tensors.
@@ -232,40 +290,23 @@ fn write(model: &Model, to: &Path, changes: &Changes<'_>, change: &str, bare: bo
             inputs: t.inputs,
         });
     }
-    for ((layer, role), numbers) in changes {
-        if file.tensor(*layer, *role).is_none() {
-            tensors.push(Declaration {
-                layer: *layer,
-                role: *role,
-                format: format(numbers.form),
-                panel_rows: PANEL as u8,
-                rows: numbers.rows as u32,
-                inputs: numbers.columns as u32,
-            });
-        }
-    }
+    let new = changes
+        .iter()
+        .filter(|((layer, role), _)| file.tensor(*layer, *role).is_none());
+    tensors.extend(new.map(declared));
     tensors.sort_by_key(|t| (t.layer, t.role));
     let sections = sections(model, change, &tensors)?;
     let sections: Vec<(SectionKind, &[u8])> = sections
         .iter()
         .map(|(kind, bytes)| (*kind, bytes.as_slice()))
         .collect();
-    let at = || to.display().to_string();
-    let mut writer = Writer::create(to, &sections, &tensors).with_context(at)?;
-    for (index, t) in tensors.iter().enumerate() {
-        let mut out = writer.tensor(index).with_context(at)?;
-        match changes.get(&(t.layer, t.role)) {
-            Some(numbers) => {
-                panels(numbers, t, &mut |panel| out.write_all(panel)).with_context(at)?
-            }
-            None => {
-                let tensor = file.tensor(t.layer, t.role).context("it was listed")?;
-                out.write_all(file.payload(&tensor)).with_context(at)?;
-            }
-        }
-    }
-    writer.finish().with_context(at)?;
-    Ok(())
+    fill(to, &sections, &tensors, |t, out| {
+        let Some(numbers) = changes.get(&(t.layer, t.role)) else {
+            let tensor = file.tensor(t.layer, t.role).context("it was listed")?;
+            return Ok(out(file.payload(&tensor))?);
+        };
+        panels(numbers, t, out)
+    })
 }
 
 fn format(name: &str) -> &'static Format {

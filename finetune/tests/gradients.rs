@@ -245,11 +245,33 @@ fn an_attached_adapter_computes_what_was_trained() {
         (trained - expected).abs() < 1e-5 * expected,
         "{trained} instead of {expected}"
     );
+    let attached = inkstone_engine::Model::open(&to).unwrap();
+    let loaded = adapter::Loaded::open(&adapter).unwrap();
+    let at_once = loaded.adapter("adapter").unwrap();
+    let file = folder.path().join("adapter.ink");
+    written::import(&engine, &adapter, &file).unwrap();
+    let imported = inkstone_engine::Adapter::open(&file).unwrap();
+    assert_eq!(imported.made_for(), Some(engine.id()));
+    assert_eq!(imported.pairs(), at_once.pairs());
+    for adapter in [at_once, imported] {
+        let model = engine.attach(&[(adapter, 1.0)]).unwrap();
+        assert_eq!(last_logits(&model), last_logits(&attached));
+    }
+    let error = inkstone_engine::Model::open(&file).unwrap_err();
+    assert!(error.to_string().contains("is an adapter"), "{error}");
     let plain = reference_loss(&engine.view(), engine.file_bytes(), &pack);
     assert!(
         (plain - expected).abs() > 1e-3 * expected,
         "the adapter does nothing"
     );
+}
+
+/// The logits behind some tokens.
+fn last_logits(model: &inkstone_engine::Model) -> Vec<f32> {
+    let mut session = model.session(&Default::default()).unwrap();
+    session.feed(&[1, 2, 3, 4, 5]).unwrap();
+    assert_eq!(session.advance().unwrap(), inkstone_engine::Step::Ready);
+    session.logits(0).to_vec()
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::terminal;
 
 pub(crate) use grammar::Grammar;
 pub(crate) use sampling::Sampling;
-pub(crate) use session::Session;
+pub(crate) use session::{Session, named, names};
 pub(crate) use speculation::Speculation;
 
 /// Convert a language model once, then run the same bits anywhere.

@@ -1,8 +1,13 @@
 //! Options of every command that computes with a model.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use inkstone_engine::{Activations, DEVICES, Full, KVS, SessionConfig, Speculation};
+use inkstone_engine::{Activations, DEVICES, Full, KVS, Model, SessionConfig, Speculation};
+
+use crate::resolve;
+use crate::terminal::Terminal;
 
 /// How a session is made.
 #[derive(Args, Clone)]
@@ -32,12 +37,53 @@ pub(crate) struct Session {
     /// When the context is full, keep the first N tokens, drop the older half of the others and go on
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "0")]
     shift: Option<u32>,
+    /// Attach this adapter, a folder of PEFT's or an .ink file, perhaps scaled; again for another one beside it
+    #[arg(long, value_name = "ADAPTER[=SCALE]", value_parser = adapter)]
+    adapter: Vec<Adapter>,
+}
+
+/// An adapter and what it is scaled by.
+#[derive(Clone)]
+struct Adapter {
+    path: PathBuf,
+    scale: f32,
+}
+
+fn adapter(text: &str) -> Result<Adapter, String> {
+    let scaled = text.rsplit_once('=').filter(|_| !Path::new(text).exists());
+    let (path, scale) = scaled.unwrap_or((text, "1"));
+    let scale = scale.parse().ok().filter(|scale: &f32| scale.is_finite());
+    Ok(Adapter {
+        path: path.into(),
+        scale: scale.ok_or_else(|| format!("{text}: what follows = is no number"))?,
+    })
 }
 
 static ACTIVATIONS: &[(&str, Activations)] =
     &[("int8", Activations::Int8), ("f32", Activations::F32)];
 
 impl Session {
+    /// The model of a name, with the adapters that are asked for.
+    pub(crate) fn model(&self, terminal: &Terminal, name: &str) -> anyhow::Result<Model> {
+        let model = resolve::model(terminal, name)?;
+        let mut adapters = Vec::new();
+        for Adapter { path, scale } in &self.adapter {
+            let adapter = resolve::adapter(path)?;
+            if adapter.made_for().is_some_and(|id| id != model.file().id()) {
+                let path = path.display();
+                terminal.note(format_args!(
+                    "{path} was made for another file than {}, of the same shape at best",
+                    model.name()
+                ));
+            }
+            adapters.push((adapter, *scale));
+        }
+        match adapters.is_empty() {
+            true => Ok(model),
+            false => Ok(model.attach(&adapters)?),
+        }
+    }
+
     /// What the engine is asked for.
     pub(crate) fn config(&self) -> SessionConfig {
         SessionConfig {
@@ -70,12 +116,12 @@ fn threads(text: &str) -> Result<Threads, String> {
     }
 }
 
-fn named<T: Copy>(table: &[(&str, T)], name: &str) -> T {
+pub(crate) fn named<T: Copy>(table: &[(&str, T)], name: &str) -> T {
     let row = table.iter().find(|row| row.0 == name);
     row.expect("clap lets only names of the table through").1
 }
 
-fn names<T>(table: &[(&'static str, T)]) -> PossibleValuesParser {
+pub(crate) fn names<T>(table: &[(&'static str, T)]) -> PossibleValuesParser {
     table.iter().map(|row| row.0).collect::<Vec<_>>().into()
 }
 

@@ -33,6 +33,11 @@ enum What {
     /// Write the model without its adapter
     #[command(after_help = "Example:\n  inkstone adapter detach taught.ink -o plain.ink")]
     Detach(Detach),
+    /// Write an adapter as a file of its own, which `--adapter` attaches while a model runs
+    #[command(
+        after_help = "Example:\n  inkstone adapter import finetuned/adapter --base smollm2-135m -o taught.adapter.ink"
+    )]
+    Import(Import),
     /// Write an adapter as llama.cpp reads it
     #[command(
         after_help = "Example:\n  inkstone adapter export finetuned/adapter --base smollm2-135m.gguf -o taught.gguf"
@@ -54,6 +59,18 @@ struct Export {
     /// Replace a file that is there
     #[arg(short, long)]
     yes: bool,
+}
+
+#[derive(Args)]
+struct Import {
+    /// The adapter's folder
+    #[arg(value_name = "FOLDER")]
+    adapter: PathBuf,
+    /// The model that it is for
+    #[arg(long, value_name = "MODEL")]
+    base: String,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Args)]
@@ -107,7 +124,7 @@ fn free(path: &Path, replace: bool) -> anyhow::Result<&Path> {
     Ok(path)
 }
 
-/// Attaches, detaches or exports.
+/// Attaches, detaches, imports or exports.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     match &arguments.what {
         What::Attach(arguments) => {
@@ -120,6 +137,12 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             let to = arguments.output.path()?;
             let model = resolve::model(terminal, &arguments.model)?;
             written::detach(&model, to)?;
+            done(terminal, to)
+        }
+        What::Import(arguments) => {
+            let to = arguments.output.path()?;
+            let model = resolve::model(terminal, &arguments.base)?;
+            written::import(&model, &arguments.adapter, to)?;
             done(terminal, to)
         }
         What::Export(arguments) => {

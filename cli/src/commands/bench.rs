@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use crate::arguments;
 use crate::interrupt;
 use crate::machine;
-use crate::resolve;
 use crate::terminal::{Table, Terminal};
 
 /// Measure how fast a model runs here
@@ -65,7 +64,7 @@ impl Row {
 
 /// Measures and prints.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
-    let model = resolve::model(terminal, arguments.model.name()?)?;
+    let model = arguments.session.model(terminal, arguments.model.name()?)?;
     let mut config = arguments.session.config();
     config.context.get_or_insert(arguments.positions());
     let mut session = model.session(&config)?;

@@ -17,7 +17,6 @@ use crate::exit::Usage;
 use crate::files;
 use crate::interrupt;
 use crate::nearest::nearest;
-use crate::resolve;
 use crate::store::Home;
 use crate::terminal::{Stream, Terminal};
 
@@ -42,13 +41,13 @@ pub(crate) struct Arguments {
 
 /// Talks until the person ends it.
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<()> {
-    let name = arguments.model.name()?;
+    let model = arguments.session.model(terminal, arguments.model.name()?)?;
     let config = arguments
         .speculation
         .add_to(arguments.session.config(), terminal)?;
     talk(
         terminal,
-        name,
+        &model,
         arguments.system,
         &arguments.sampling,
         &config,
@@ -58,7 +57,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
 /// What `chat` and `run` without a prompt do.
 pub(crate) fn talk(
     terminal: &Terminal,
-    name: &str,
+    model: &Model,
     system: Option<String>,
     sampling: &Sampling,
     config: &SessionConfig,
@@ -68,7 +67,6 @@ pub(crate) fn talk(
             "a conversation has no --json; use `inkstone run MODEL PROMPT --json`",
         ));
     }
-    let model = resolve::model(terminal, name)?;
     if !model.has_template() {
         bail!(
             "{} is a base model: it has no chat template; `inkstone run MODEL TEXT` continues a text",
@@ -81,7 +79,7 @@ pub(crate) fn talk(
     interrupt::cancels(session.canceller());
     let talk = Talk {
         terminal,
-        model: &model,
+        model,
         session,
         sampling,
         messages: Vec::new(),

@@ -9,7 +9,6 @@ use serde_json::json;
 
 use crate::arguments::{Model, Session};
 use crate::exit::Usage;
-use crate::resolve;
 use crate::terminal::Terminal;
 
 /// Show the logits that follow a text, or their hash
@@ -49,7 +48,7 @@ const SHOWN: usize = 10;
 
 /// Computes and prints.
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<()> {
-    let model = resolve::model(terminal, arguments.model.name()?)?;
+    let model = arguments.session.model(terminal, arguments.model.name()?)?;
     let tokens = match (arguments.what.text, arguments.what.tokens) {
         (Some(text), _) => model.encode(&text),
         (_, tokens) => tokens.unwrap_or_default(),

@@ -9,6 +9,7 @@ mod convert;
 mod data;
 mod devices;
 mod doctor;
+mod embed;
 mod eval;
 mod finetune;
 mod inspect;
@@ -31,6 +32,7 @@ use crate::terminal::Terminal;
 pub(crate) enum Command {
     Run(run::Arguments),
     Chat(chat::Arguments),
+    Embed(embed::Arguments),
     Pull(pull::Arguments),
     List(list::Arguments),
     Remove(remove::Arguments),
@@ -57,6 +59,7 @@ pub(crate) fn dispatch(command: Command, terminal: &Terminal) -> anyhow::Result<
     match command {
         Command::Run(arguments) => run::run(arguments, terminal),
         Command::Chat(arguments) => chat::run(arguments, terminal),
+        Command::Embed(arguments) => embed::run(arguments, terminal),
         Command::Pull(arguments) => pull::run(arguments, terminal),
         Command::List(arguments) => list::run(&arguments, terminal),
         Command::Remove(arguments) => remove::run(arguments, terminal),

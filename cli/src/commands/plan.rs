@@ -4,7 +4,6 @@ use clap::Args;
 use serde_json::{Map, json};
 
 use crate::arguments::{Model, Session, Speculation};
-use crate::resolve;
 use crate::terminal::{Bytes, Terminal};
 
 /// Tell exactly what memory a session takes
@@ -23,7 +22,7 @@ pub(crate) struct Arguments {
 
 /// Plans.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
-    let model = resolve::model(terminal, arguments.model.name()?)?;
+    let model = arguments.session.model(terminal, arguments.model.name()?)?;
     let config = arguments.session.config();
     let plan = model.plan(&arguments.speculation.add_to(config, terminal)?)?;
     let rows = plan.rows();

@@ -12,7 +12,6 @@ use crate::answer::{answer, finish_name, options, stats_line, stats_value};
 use crate::arguments::{self, Output, Sampling};
 use crate::exit::{Interrupted, Usage};
 use crate::interrupt;
-use crate::resolve;
 use crate::terminal::{Stream, Terminal};
 
 /// Answer a prompt, or continue a text
@@ -65,9 +64,10 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
     let Some(prompt) = prompt.map_or_else(prompt_of_stdin, |text| Ok(Some(text)))? else {
         grammar.refuse_chat()?;
         let config = speculation.add_to(session.config(), terminal)?;
-        return chat::talk(terminal, name.name()?, system, &sampling, &config);
+        let model = session.model(terminal, name.name()?)?;
+        return chat::talk(terminal, &model, system, &sampling, &config);
     };
-    let model = resolve::model(terminal, name.name()?)?;
+    let model = session.model(terminal, name.name()?)?;
     let tokens = if raw {
         model.encode(&prompt)
     } else {

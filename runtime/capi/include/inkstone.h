@@ -54,6 +54,33 @@ typedef struct ink_info {
   uint8_t id[32];        /* BLAKE3 of what the file holds */
 } ink_info;
 
+typedef enum ink_log_level { INK_LOG_ERROR = 0, INK_LOG_INFO = 1 } ink_log_level;
+
+typedef enum ink_thermal {
+  INK_NOMINAL = 0, /* all is well */
+  INK_FAIR = 1,    /* warmer than it should stay for long */
+  INK_SERIOUS = 2, /* hot: the system slows things down */
+  INK_CRITICAL = 3 /* it must cool down now */
+} ink_thermal;
+
+typedef enum ink_pooling { INK_MEAN = 0, INK_LAST = 1, INK_FIRST = 2 } ink_pooling;
+
+/* What the host does for the library, each NULL where the library does it itself. `context` is given to all; none may
+   call the library or unwind. They are called within calls of the library, on the thread that made them; `work`
+   alone comes to run on other threads. */
+typedef struct ink_host {
+  uint32_t struct_size;
+  uint32_t reserved;
+  void *context;
+  void (*log)(void *context, int32_t level, const char *text); /* level: ink_log_level; the line ends with a zero */
+  uint64_t (*clock)(void *context);                            /* microseconds, which only go forward */
+  int32_t (*read_at)(void *context, uint64_t offset, void *to, size_t size); /* 0: all of it was read */
+  /* Runs work(task, index) for each index below `workers`, at the same time, each on a thread of its own, and returns
+     when all have returned: workers wait for each other. */
+  void (*parallel)(void *context, uint32_t workers, void (*work)(void *task, uint32_t index), void *task);
+  int32_t (*thermal)(void *context); /* ink_thermal: asked between steps; work, never what is drawn, follows it */
+} ink_host;
+
 /* Zeros are the usual choices. */
 typedef struct ink_config {
   uint32_t struct_size;
@@ -65,6 +92,9 @@ typedef struct ink_config {
   uint32_t plain;   /* 1: no tokens are guessed ahead */
   void *arena;      /* memory to compute in, at a multiple of 64, the session's alone until it is freed; NULL: its own */
   uint64_t arena_size; /* at least ink_plan_bytes.arena */
+  const ink_host *host; /* what it does for the session until that is freed, or NULL; read once */
+  uint32_t embeddings;  /* 1: for ink_embed and nothing else */
+  uint32_t reserved;
 } ink_config;
 
 typedef struct ink_plan_bytes {
@@ -150,6 +180,15 @@ int32_t ink_open(const char *path, ink_model **model, char *error, size_t error_
 /* A file that lies in memory, at a multiple of 64: nothing is copied; it must stay until the model is closed and its
    sessions are freed. */
 int32_t ink_open_memory(const void *bytes, size_t size, ink_model **model, char *error, size_t error_size);
+/* `size` bytes of an open file from `offset` on, a multiple of 64, mapped; the file may be closed afterwards. Where
+   there are no such files it is INK_UNSUPPORTED. */
+int32_t ink_open_fd(int fd, uint64_t offset, uint64_t size, ink_model **model, char *error, size_t error_size);
+/* A file of `size` bytes that host->read_at reads, once, in pieces, into memory of the model's own. */
+int32_t ink_open_host(const ink_host *host, uint64_t size, ink_model **model, char *error, size_t error_size);
+/* The model with an adapter's file beside those it has, scaled; 0 is 1. Both models share the mapping, and any number
+   of adapters can be attached to one; to detach them, close the model that was made and use the first. */
+int32_t ink_attach(const ink_model *model, const char *adapter, float scale, ink_model **attached, char *error,
+                   size_t error_size);
 void ink_close(ink_model *model); /* NULL is nothing to close */
 int32_t ink_verify(const ink_model *model, char *error, size_t error_size); /* reads all of the file */
 int32_t ink_model_info(const ink_model *model, ink_info *info);
@@ -179,9 +218,13 @@ uint32_t ink_position(const ink_session *session);
 int32_t ink_get_stats(const ink_session *session, ink_stats *stats); /* of the answer */
 int32_t ink_get_mark(const ink_session *session, ink_mark *mark);
 int32_t ink_rewind(ink_session *session, const ink_mark *mark);
-int32_t ink_fork(ink_session *session, ink_session **other);
+int32_t ink_fork(ink_session *session, ink_session **other); /* without what host and arena it has */
 int32_t ink_save(ink_session *session, const char *path);
 int32_t ink_load(ink_session *session, const char *path);
+/* The vector of a text, of length 1, as wide as the model; of a session for embeddings. pooling: ink_pooling. `count`
+   takes its width. */
+int32_t ink_embed(ink_session *session, const uint32_t *tokens, size_t tokens_count, int32_t pooling, float *vector,
+                  size_t capacity, size_t *count);
 
 #ifdef __cplusplus
 }

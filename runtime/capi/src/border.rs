@@ -126,6 +126,19 @@ pub(crate) unsafe fn slice<'a, T>(from: *const T, count: usize, name: &str) -> O
     Ok(unsafe { core::slice::from_raw_parts(first, count) })
 }
 
+/// Room for numbers, which are zeroed first.
+///
+/// # Safety
+/// `count` values have room there, which nobody else uses while the slice is used.
+pub(crate) unsafe fn room<'a>(to: *mut f32, count: usize, name: &str) -> Outcome<&'a mut [f32]> {
+    // SAFETY: the caller's promise.
+    unsafe { given(to, name)? };
+    // SAFETY: the caller's promise; zeros are numbers.
+    unsafe { to.write_bytes(0, count) };
+    // SAFETY: the caller's promise; all are written.
+    Ok(unsafe { core::slice::from_raw_parts_mut(to, count) })
+}
+
 /// A text that a zero ends; `None` at NULL.
 ///
 /// # Safety

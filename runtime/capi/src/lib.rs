@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 mod border;
+mod host;
 mod model;
 mod session;
 pub mod types;

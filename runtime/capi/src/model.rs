@@ -1,11 +1,13 @@
 //! Models and their text.
 
-use core::ffi::{c_char, c_void};
+use core::ffi::{c_char, c_int, c_void};
+use std::io;
 use std::path::Path;
 
-use inkstone_engine::{Kv, Mapped, Model, NUMERICS, SessionConfig, Speculation};
+use inkstone_engine::{Adapter, Kv, Map, Mapped, Model, NUMERICS, SessionConfig, Speculation};
 
 use crate::border::*;
+use crate::host::Hosted;
 use crate::types::*;
 
 /// Where weights and arenas begin at a multiple of.
@@ -129,6 +131,118 @@ pub unsafe extern "C" fn ink_open_memory(
 /// # Safety
 /// As the header says.
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_open_fd(
+    fd: c_int,
+    offset: u64,
+    size: u64,
+    model: *mut *mut InkModel,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    let call = || {
+        // SAFETY: the header asks for a place.
+        unsafe {
+            put_new(model, "model", || {
+                mapped(part_of(fd, offset, length(size)?)?, "fd")
+            })
+        }
+    };
+    // SAFETY: the header asks for room.
+    unsafe { told(error, error_size, call) }
+}
+
+#[cfg(unix)]
+fn part_of(fd: c_int, offset: u64, size: usize) -> Outcome<io::Result<Map>> {
+    if fd < 0 {
+        return Err(Failure::new(INVALID, format!("fd is {fd}")));
+    }
+    // SAFETY: the header asks for an open file; it is used within the call alone.
+    let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    Ok(Map::part(file, offset, size))
+}
+
+#[cfg(not(unix))]
+fn part_of(_: c_int, _: u64, _: usize) -> Outcome<io::Result<Map>> {
+    Err(Failure::new(
+        UNSUPPORTED,
+        "this system has no file descriptors",
+    ))
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_open_host(
+    host: *const Host,
+    size: u64,
+    model: *mut *mut InkModel,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    let call = || {
+        // SAFETY: the header asks for a host.
+        let host = unsafe { Hosted::of(given(host, "host")?)? };
+        let open = || {
+            let map = Map::read(length(size)?, |offset, to| host.read_at(offset, to));
+            mapped(map, "host")
+        };
+        // SAFETY: the header asks for a place.
+        unsafe { put_new(model, "model", open) }
+    };
+    // SAFETY: the header asks for room.
+    unsafe { told(error, error_size, call) }
+}
+
+fn length(size: u64) -> Outcome<usize> {
+    let size = usize::try_from(size).ok().filter(|size| *size > 0);
+    size.ok_or_else(|| Failure::new(INVALID, "size is zero, or beyond what there can be"))
+}
+
+/// A model of bytes that messages call `name`.
+fn mapped(map: io::Result<Map>, name: &str) -> Outcome<*mut InkModel> {
+    let model = Model::of(Mapped::with(map, Path::new(name))?)?;
+    Ok(Box::into_raw(Box::new(InkModel(model))))
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_attach(
+    model: *const InkModel,
+    adapter: *const c_char,
+    scale: f32,
+    attached: *mut *mut InkModel,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    let call = || {
+        // SAFETY: the header asks for a model.
+        let model = &unsafe { given(model, "model")? }.0;
+        // SAFETY: the header asks for a text.
+        let path = unsafe { text(adapter, "adapter")? };
+        let path = path.ok_or_else(|| Failure::new(INVALID, "adapter is NULL"))?;
+        let scale = if scale == 0.0 { 1.0 } else { scale };
+        let attach = || {
+            let adapter = Adapter::open(Path::new(path))?;
+            let model = model.attach(&[(adapter, scale)])?;
+            Ok(Box::into_raw(Box::new(InkModel(model))))
+        };
+        // SAFETY: the header asks for a place.
+        unsafe { put_new(attached, "attached", attach) }
+    };
+    // SAFETY: the header asks for room.
+    unsafe { told(error, error_size, call) }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn ink_close(model: *mut InkModel) {
     if !model.is_null() {
         // SAFETY: `ink_open` gave it, and it is closed once.
@@ -226,6 +340,7 @@ pub(crate) fn session_config(config: &Config) -> Outcome<SessionConfig> {
         threads: some(config.threads),
         batch: or(config.batch, usual.batch),
         rewind: or(config.rewind, usual.rewind),
+        embeddings: config.embeddings != 0,
         kv: *kv
             .ok_or_else(|| Failure::new(INVALID, format!("kv is {}, not an ink_kv", config.kv)))?,
         speculation: if config.plain == 0 {

@@ -5,13 +5,14 @@ use core::ffi::c_char;
 use core::time::Duration;
 use std::ffi::CString;
 use std::path::Path;
-use std::time::Instant;
 
 use inkstone_engine::{
-    Canceller, Finish, Generation, Grammar, Grammars, Model, Options, Params, Piece, Session,
+    Canceller, Finish, Generation, Grammar, Grammars, Lent, Model, Options, POOLINGS, Params,
+    Piece, Session,
 };
 
 use crate::border::*;
+use crate::host::Hosted;
 use crate::model::{InkModel, session_config};
 use crate::types::*;
 
@@ -36,6 +37,7 @@ struct Inner {
     /// Text of the last event.
     text: Vec<u8>,
     error: CString,
+    host: Hosted,
     /// The model of the [`InkSession`].
     model: *const Model,
 }
@@ -72,11 +74,11 @@ impl Inner {
             return Ok(Event::default());
         };
         self.text.clear();
-        let begun = Instant::now();
+        let elapsed = self.host.clock();
         loop {
             let piece = answer.next(&mut self.session, &mut self.text)?;
             self.finished = matches!(piece, Piece::Finished(_));
-            if !matches!(piece, Piece::Prompt { .. }) || begun.elapsed() >= budget {
+            if !matches!(piece, Piece::Prompt { .. }) || elapsed() >= budget {
                 return Ok(event(piece, &self.text));
             }
         }
@@ -135,6 +137,7 @@ unsafe fn on(session: *const InkSession, call: impl FnOnce(&mut Inner) -> Outcom
     let Err(failure) = guard(|| call(inner)) else {
         return OK;
     };
+    inner.host.log(LOG_ERROR, &failure.text);
     inner.error = CString::new(failure.text.replace('\0', " ")).unwrap_or_default();
     failure.status
 }
@@ -157,13 +160,29 @@ pub unsafe extern "C" fn ink_session_new(
         // SAFETY: the header asks for a struct.
         let given = unsafe { read(config, "config")? };
         let config = session_config(&given)?;
+        // SAFETY: the header asks for a host.
+        let host = unsafe { Hosted::of(given.host.0)? };
         let make = || {
-            // SAFETY: the header asks for room that the session alone uses until it is freed.
-            let session = match unsafe { arena(&given)? } {
-                Some(arena) => model.session_in(arena, &config)?,
-                None => model.session(&config)?,
+            let lent = Lent {
+                // SAFETY: the header asks for room that the session alone uses until it is freed.
+                memory: unsafe { arena(&given)? },
+                parallel: host.parallel(),
             };
-            Ok(boxed(model.clone(), session))
+            let mut session = model.session_with(lent, &config)?;
+            if let Some(thermal) = host.thermal() {
+                session.govern(thermal);
+            }
+            let plan = session.plan();
+            let (context, threads) = (plan.config.context, plan.config.threads);
+            let reserved = plan.reserved();
+            host.log(
+                LOG_INFO,
+                &format!(
+                    "{}: {context} positions, {threads} threads, {reserved} bytes",
+                    model.name()
+                ),
+            );
+            Ok(boxed(model.clone(), session, host))
         };
         // SAFETY: the header asks for a place.
         unsafe { put_new(session, "session", make) }
@@ -191,12 +210,13 @@ unsafe fn arena(config: &Config) -> Outcome<Option<&'static mut [u8]>> {
     }))
 }
 
-fn boxed(model: Model, session: Session) -> *mut InkSession {
+fn boxed(model: Model, session: Session, host: Hosted) -> *mut InkSession {
     let inner = Inner {
         answer: None,
         finished: false,
         text: Vec::with_capacity(TEXT),
         error: CString::default(),
+        host,
         model: core::ptr::null(),
         session,
     };
@@ -491,7 +511,10 @@ pub unsafe extern "C" fn ink_rewind(session: *mut InkSession, mark: *const Mark)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ink_fork(session: *mut InkSession, other: *mut *mut InkSession) -> Status {
     let call = |inner: &mut Inner| {
-        let make = || Ok(boxed(inner.session.model().clone(), inner.session.fork()?));
+        let make = || {
+            let other = inner.session.fork()?;
+            Ok(boxed(other.model().clone(), other, Hosted::default()))
+        };
         // SAFETY: the header asks for a place.
         unsafe { put_new(other, "other", make) }
     };
@@ -521,6 +544,43 @@ pub unsafe extern "C" fn ink_load(session: *mut InkSession, path: *const c_char)
         inner.answer = None;
         // SAFETY: the header asks for a text.
         Ok(inner.session.load(unsafe { path_of(path)? })?)
+    };
+    // SAFETY: the header asks for a session.
+    unsafe { on(session, call) }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_embed(
+    session: *mut InkSession,
+    tokens: *const u32,
+    tokens_count: usize,
+    pooling: i32,
+    vector: *mut f32,
+    capacity: usize,
+    count: *mut usize,
+) -> Status {
+    let call = |inner: &mut Inner| {
+        // SAFETY: the header asks for as many tokens.
+        let tokens = unsafe { slice(tokens, tokens_count, "tokens")? };
+        let pooling = usize::try_from(pooling)
+            .ok()
+            .and_then(|at| POOLINGS.get(at));
+        let (_, pooling) =
+            pooling.ok_or_else(|| Failure::new(INVALID, "pooling is not an ink_pooling"))?;
+        let width = inner.session.model().spec().width as usize;
+        // SAFETY: the header asks for a place.
+        unsafe { put(count, width, "count")? };
+        if capacity < width {
+            let text = format!("{width} are needed, there is room for {capacity}");
+            return Err(Failure::new(TOO_SMALL, text));
+        }
+        // SAFETY: the header asks for room, which is the library's alone meanwhile.
+        let out = unsafe { room(vector, width, "vector")? };
+        Ok(inner.session.embed(tokens, *pooling, true, out)?)
     };
     // SAFETY: the header asks for a session.
     unsafe { on(session, call) }

@@ -1,7 +1,7 @@
 //! The header's structs and numbers.
 #![allow(missing_docs, reason = "the header says it")]
 
-use core::ffi::c_char;
+use core::ffi::{c_char, c_void};
 
 /// One row of the header's `enum ink_status`.
 pub type Status = i32;
@@ -36,7 +36,8 @@ macro_rules! structs {
             pub struct_size: u32,
             $(pub $field: $type,)*
         }
-        // SAFETY: as the trait wants, by this very definition: members are numbers and pointers.
+        // SAFETY: as the trait wants, by this very definition: members are numbers and pointers, those to functions as the
+        // caller made them.
         unsafe impl Sized32 for $name {}
     )*};
 }
@@ -44,7 +45,9 @@ macro_rules! structs {
 structs! {
     Info { vocabulary: u32, context: u32, layers: u32, width: u32, has_template: u32, bytes: u64, id: [u8; 32] }
     Config { context: u32, threads: u32, batch: u32, rewind: u32, kv: i32, plain: u32, arena: Room,
-        arena_size: u64 }
+        arena_size: u64, host: HostAt, embeddings: u32, reserved: u32 }
+    Host { reserved: u32, context: Room, log: Option<Log>, clock: Option<Clock>, read_at: Option<ReadAt>,
+        parallel: Option<Parallel>, thermal: Option<Thermal> }
     PlanBytes { context: u32, mapped: u64, reserved: u64, kv: u64, arena: u64 }
     Sampling { top_k: u32, seed: u64, temperature: f32, top_p: f32, min_p: f32, repetition_penalty: f32 }
     AnswerOptions { limit: u32, stop: Text, json_schema: Text, lark: Text }
@@ -52,6 +55,30 @@ structs! {
     Stats { prompt_tokens: u32, tokens: u32, guessed: u32, accepted: u32, reserved: u32, seconds_to_first: f64,
         seconds_after_first: f64 }
     Mark { position: u32 }
+}
+
+/// `ink_host.log`.
+pub type Log = unsafe extern "C" fn(Room, i32, *const c_char);
+/// `ink_host.clock`.
+pub type Clock = unsafe extern "C" fn(Room) -> u64;
+/// `ink_host.read_at`.
+pub type ReadAt = unsafe extern "C" fn(Room, u64, *mut u8, usize) -> i32;
+/// What `ink_host.parallel` runs.
+pub type Work = unsafe extern "C" fn(*const c_void, u32);
+/// `ink_host.parallel`.
+pub type Parallel = unsafe extern "C" fn(Room, u32, Work, *const c_void);
+/// `ink_host.thermal`.
+pub type Thermal = unsafe extern "C" fn(Room) -> i32;
+
+/// A `const ink_host *`; NULL where there is none.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy)]
+pub struct HostAt(pub *const Host);
+
+impl Default for HostAt {
+    fn default() -> HostAt {
+        HostAt(core::ptr::null())
+    }
 }
 
 /// A `const char *`; NULL where there is none.
@@ -75,6 +102,9 @@ impl Default for Room {
         Room(core::ptr::null_mut())
     }
 }
+
+pub const LOG_ERROR: i32 = 0;
+pub const LOG_INFO: i32 = 1;
 
 pub const PROGRESS: i32 = 0;
 pub const TOKEN: i32 = 1;

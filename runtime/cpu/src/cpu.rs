@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use inkstone_model::weights::Stored;
 use inkstone_model::{Backend, Batch, Cache, Fault, Op, Plan, Slot};
 
 use crate::arena::{ALIGNMENT, Arena, numbers};
@@ -87,7 +88,7 @@ impl From<IsaError> for CpuError {
 
 impl<W, A, O> Cpu<W, A, O>
 where
-    W: AsRef<[u8]>,
+    W: Stored,
     A: AsRef<[u8]> + AsMut<[u8]>,
     O: AsRef<[Op]>,
 {
@@ -195,7 +196,7 @@ fn walk(run: &Run<'_>, ops: &[Op], leave: &AtomicUsize, worker: &Worker<'_>) {
 
 impl<W, A, O> Backend for Cpu<W, A, O>
 where
-    W: AsRef<[u8]>,
+    W: Stored,
     A: AsRef<[u8]> + AsMut<[u8]>,
     O: AsRef<[Op]>,
 {
@@ -211,7 +212,7 @@ where
         let run = Run {
             plan: &self.plan,
             isa: self.isa,
-            file: self.file.as_ref(),
+            file: self.file.bytes(),
             arena,
             batch,
         };

@@ -25,6 +25,6 @@ pub mod train;
 pub use cpu::{Cpu, CpuError};
 pub use isa::{ISAS, Isa, IsaError, VARIABLE};
 pub use kernels::{KERNELS, Kernel};
-#[cfg(feature = "std")]
-pub use team::Limit;
 pub use team::Team;
+#[cfg(feature = "std")]
+pub use team::{Limit, Parallel};

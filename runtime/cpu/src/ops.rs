@@ -11,6 +11,7 @@ mod rope;
 mod round;
 
 use inkstone_model::op::Rows;
+use inkstone_model::weights::Bytes;
 use inkstone_model::{Batch, Op, Plan, Slot};
 
 use crate::arena::Arena;
@@ -32,7 +33,7 @@ pub(crate) fn scratch(op: &Op) -> usize {
 pub(crate) struct Run<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) isa: Ready,
-    pub(crate) file: &'a [u8],
+    pub(crate) file: Bytes<'a>,
     pub(crate) arena: Arena<'a>,
     pub(crate) batch: &'a Batch<'a>,
 }

@@ -7,9 +7,9 @@ mod crew;
 #[path = "team/threads.rs"]
 mod crew;
 
-#[cfg(feature = "std")]
-pub use crew::Limit;
 pub use crew::Team;
+#[cfg(feature = "std")]
+pub use crew::{Limit, Parallel};
 
 use crate::environment::Defined;
 

@@ -26,6 +26,8 @@ pub struct SessionConfig {
     pub batch: u32,
     /// Rows of logits kept by [`Session::advance_all`](crate::Session::advance_all); at most `batch`.
     pub logits: u32,
+    /// For [`Session::embed`](crate::Session::embed) and nothing else: no logits are kept, and the head is left out.
+    pub embeddings: bool,
     /// Positions that a session can always go back.
     pub rewind: u32,
     /// Stored form of keys and values.
@@ -64,6 +66,7 @@ impl Default for SessionConfig {
             pin: false,
             batch: 128,
             logits: 1,
+            embeddings: false,
             rewind: 64,
             kv: Kv::default(),
             activations: Activations::default(),
@@ -137,11 +140,17 @@ impl Model {
         let spec = self.spec();
         let context = config.context.unwrap_or(spec.context.min(CONTEXT));
         let batch = config.batch.min(context);
-        let depth = config.speculation.depth(batch)?;
+        let depth = match config.embeddings {
+            true => 0,
+            false => config.speculation.depth(batch)?,
+        };
         let resolved = Config {
             context,
             batch,
-            logits: config.logits.max(depth + 1),
+            logits: match config.embeddings {
+                true => 0,
+                false => config.logits.max(depth + 1),
+            },
             threads: config.threads.unwrap_or_else(|| Cores::here().workers()),
             // One more, so that the last token before the place gone back to can be run again for its logits.
             rewind: config.rewind.saturating_add(1),

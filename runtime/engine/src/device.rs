@@ -1,6 +1,6 @@
 //! What models run on: a table. Nobody above matches on a device.
 
-use inkstone_cpu::{Cpu, CpuError, ISAS, Isa, IsaError, Limit, Team};
+use inkstone_cpu::{Cpu, CpuError, ISAS, Isa, IsaError, Limit, Parallel, Team};
 use inkstone_model::reference::Reference;
 use inkstone_model::{Backend, Batch, Fault, Op, Slot};
 
@@ -10,8 +10,23 @@ use crate::cores::Cores;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 
-/// Memory that whoever asks for a session gives to it.
-pub(crate) type Memory = &'static mut [u8];
+/// What whoever asks for a session lends to it.
+#[derive(Default)]
+pub struct Lent {
+    /// Memory to compute in, from a multiple of 64 on: the [`Memory::arena`](crate::Plan::memory) bytes of the plan.
+    pub memory: Option<&'static mut [u8]>,
+    /// Threads to compute on: as many as the configuration says.
+    pub parallel: Option<Parallel>,
+}
+
+impl core::fmt::Debug for Lent {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let memory = self.memory.as_ref().map(|memory| memory.len());
+        let mut shown = f.debug_struct("Lent");
+        shown.field("memory", &memory);
+        shown.field("parallel", &self.parallel.is_some()).finish()
+    }
+}
 
 /// Something that models run on.
 pub struct Device {
@@ -20,7 +35,7 @@ pub struct Device {
     /// What it is, in a sentence.
     pub doc: &'static str,
     describe: fn() -> Vec<(&'static str, String)>,
-    open: fn(&Model, &Plan, isa: Option<&str>, Option<Memory>) -> Result<Running>,
+    open: fn(&Model, &Plan, isa: Option<&str>, Lent) -> Result<Running>,
 }
 
 /// Every device, the usual one first.
@@ -45,15 +60,14 @@ impl Device {
         (self.describe)()
     }
 
-    /// `memory` is where the session is to compute, else it gets memory of its own.
     pub(crate) fn open(
         &self,
         model: &Model,
         plan: &Plan,
         isa: Option<&str>,
-        memory: Option<Memory>,
+        lent: Lent,
     ) -> Result<Running> {
-        (self.open)(model, plan, isa, memory)
+        (self.open)(model, plan, isa, lent)
     }
 }
 
@@ -124,18 +138,21 @@ impl Backend for Running {
     }
 }
 
-fn cpu(model: &Model, plan: &Plan, isa: Option<&str>, memory: Option<Memory>) -> Result<Running> {
+fn cpu(model: &Model, plan: &Plan, isa: Option<&str>, lent: Lent) -> Result<Running> {
     let isa = match isa {
         Some(name) => Isa::by_name(name).ok_or(IsaError::Unknown),
         None => Isa::from_env(),
     };
     let isa = isa.map_err(|e| refused(e.into()))?;
     let bytes = plan.memory.arena;
-    let arena = match memory {
+    let arena = match lent.memory {
         Some(memory) => Arena::lent(memory, bytes)?,
         None => Arena::new(bytes)?,
     };
-    let team = team(plan)?;
+    let team = match lent.parallel {
+        Some(parallel) => Team::hosted(plan.config.threads as usize, parallel),
+        None => team(plan)?,
+    };
     let workers = Some(team.limit());
     let cpu = Cpu::new(
         plan.layout,
@@ -205,12 +222,7 @@ fn describe_cpu() -> Vec<(&'static str, String)> {
     ]
 }
 
-fn reference(
-    model: &Model,
-    plan: &Plan,
-    _isa: Option<&str>,
-    _memory: Option<Memory>,
-) -> Result<Running> {
+fn reference(model: &Model, plan: &Plan, _isa: Option<&str>, _lent: Lent) -> Result<Running> {
     let reference = Reference::new(plan.layout, ops(model, plan), model.bytes());
     Ok(Running {
         backend: Box::new(reference),

@@ -23,12 +23,14 @@
 //! # }
 //! ```
 
+mod adapter;
 mod arena;
 pub mod atomic;
 mod cancel;
 mod config;
 mod cores;
 pub mod device;
+mod embedding;
 mod energy;
 mod error;
 mod generation;
@@ -44,15 +46,18 @@ mod session;
 mod snapshot;
 mod speculation;
 
+pub use adapter::{Adapter, Pair};
 pub use cancel::Canceller;
 pub use config::{Full, Plan, SessionConfig};
 pub use cores::{Core, Cores};
-pub use device::{DEVICES, Device};
+pub use device::{DEVICES, Device, Lent};
+pub use embedding::{POOLINGS, Pooling};
 pub use energy::Meter;
 pub use error::{Error, ErrorKind, Result};
 pub use generation::{Finish, Generation, Options, Piece, Stats};
 pub use governor::{CAPS, Caps, Conditions, Thermal};
 pub use grammar::{Constraint, Grammar, Grammars};
+pub use inkstone_cpu::Parallel;
 pub use inkstone_format as format;
 pub use inkstone_model::{
     Activations, Kv, LayerSpec, LogitsHash, NUMERICS, Spec, Step, cache::KVS, math,

@@ -33,6 +33,14 @@ impl Mapped {
         Mapped::checked(Map::of(bytes), name)
     }
 
+    /// As [`Self::open`] for what `map` gives; messages call it `name`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with(map: io::Result<Map>, name: &Path) -> Result<Mapped> {
+        Mapped::checked(map.map_err(|e| unreadable(name, e))?, name)
+    }
+
     fn checked(map: Map, path: &Path) -> Result<Mapped> {
         File::parse(map.as_ref()).map_err(|e| refused(path, e))?;
         let path = path.to_path_buf();

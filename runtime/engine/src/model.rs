@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use inkstone_format::records::{self, Manifest, Provenance, Record};
 use inkstone_format::{File, SectionKind};
+use inkstone_model::weights::{self, ADAPTED, Stored};
 use inkstone_model::{LayerSpec, ModelError, Spec};
 use inkstone_text::Tokenizer;
 
+use crate::adapter::{self, Adapter, Stack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapped::Mapped;
 
@@ -35,8 +37,10 @@ impl PartialEq for Model {
 impl Eq for Model {}
 
 struct Inner {
-    mapped: Mapped,
+    mapped: Arc<Mapped>,
     id: [u8; 32],
+    adapters: Vec<(Adapter, f32)>,
+    stack: Stack,
     spec: Spec,
     layers: Vec<LayerSpec>,
     tokenizer: Range<usize>,
@@ -47,9 +51,10 @@ struct Inner {
 #[derive(Clone)]
 pub(crate) struct Bytes(Model);
 
-impl AsRef<[u8]> for Bytes {
-    fn as_ref(&self) -> &[u8] {
-        self.0.0.mapped.bytes()
+impl Stored for Bytes {
+    fn bytes(&self) -> weights::Bytes<'_> {
+        let inner = &self.0.0;
+        weights::Bytes::new(inner.mapped.bytes(), inner.stack.bytes())
     }
 }
 
@@ -70,7 +75,16 @@ impl Model {
     pub fn of(mapped: Mapped) -> Result<Model> {
         let path = &mapped.path().to_path_buf();
         let file = mapped.file();
-        let model = inkstone_model::Model::new(file).map_err(|e| unfit(path, e))?;
+        let model = inkstone_model::Model::new(file);
+        let is_adapter = |role| ADAPTED.iter().any(|roles| roles[2] == role);
+        let model = match model {
+            Err(ModelError::NoSpec) if file.tensors().any(|t| is_adapter(t.role)) => {
+                let what = "the file is an adapter; attach it to its model";
+                let text = format!("{}: {what}", path.display());
+                return Err(Error::text(ErrorKind::NotAModel, text));
+            }
+            model => model.map_err(|e| unfit(path, e))?,
+        };
         let refused = |kind, what: &str| Error::text(kind, format!("{}: {what}", path.display()));
         let damaged = |what: &str| refused(ErrorKind::Damaged, what);
         let section = file.section(SectionKind::Tokenizer);
@@ -88,9 +102,63 @@ impl Model {
                 .collect(),
             tokenizer: start..start + section.len(),
             stops,
-            mapped,
+            adapters: Vec::new(),
+            stack: Stack::default(),
+            mapped: Arc::new(mapped),
         };
         Ok(Model(Arc::new(inner)))
+    }
+
+    /// This model with adapters beside those it has, each with what it is scaled by; the file is not read again.
+    ///
+    /// They stand in memory of their own, a few MB; both models, and any number of others, share the rest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] for an adapter of other shapes, [`ErrorKind::Invalid`] for a scale that is not finite.
+    pub fn attach(&self, adapters: &[(Adapter, f32)]) -> Result<Model> {
+        let old = &self.0;
+        if adapters.iter().any(|(_, scale)| !scale.is_finite()) {
+            let text = "an adapter's scale is not a finite number";
+            return Err(Error::text(ErrorKind::Invalid, text));
+        }
+        let mut all = old.adapters.clone();
+        all.extend(adapters.iter().cloned());
+        let own = adapter::pairs_of(&self.file()).map_err(|what| self.damaged(&what))?;
+        let mut parts = vec![(own.as_slice(), 1.0)];
+        parts.extend(all.iter().map(|(adapter, scale)| (adapter.pairs(), *scale)));
+        let refused = |what: String| {
+            let path = self.path().display();
+            Error::text(ErrorKind::Mismatch, format!("{path}: {what}"))
+        };
+        let stack = Stack::new(&parts, old.mapped.bytes().len()).map_err(refused)?;
+        let fit = inkstone_model::Model::with(self.file(), stack.table());
+        let fit = fit.map_err(|e| refused(format!("the adapter is for another model: {e}")))?;
+        if let Some(matrix) = homeless(&stack, fit.spec().layers) {
+            return Err(refused(format!(
+                "the adapter is for another model: {matrix}"
+            )));
+        }
+        let mut id = blake3::Hasher::new();
+        id.update(&self.file().id());
+        for (adapter, scale) in &all {
+            id.update(&adapter.id()).update(&scale.to_le_bytes());
+        }
+        let inner = Inner {
+            mapped: Arc::clone(&old.mapped),
+            id: id.finalize().into(),
+            adapters: all,
+            stack,
+            spec: old.spec,
+            layers: old.layers.clone(),
+            tokenizer: old.tokenizer.clone(),
+            stops: old.stops.clone(),
+        };
+        Ok(Model(Arc::new(inner)))
+    }
+
+    /// What was attached, in its order.
+    pub fn adapters(&self) -> &[(Adapter, f32)] {
+        &self.0.adapters
     }
 
     /// Where the file is.
@@ -195,7 +263,8 @@ impl Model {
 
     /// The checked model, for those who read its weights.
     pub fn view(&self) -> inkstone_model::Model<'_> {
-        inkstone_model::Model::new(self.file()).expect("`open` has checked the same bytes")
+        let model = inkstone_model::Model::with(self.file(), self.0.stack.table());
+        model.expect("`open` and `attach` have checked the same bytes")
     }
 
     /// The bytes of the file, which places of weights count from.
@@ -231,6 +300,13 @@ impl Model {
             format!("{}: {what}", self.path().display()),
         )
     }
+}
+
+/// The first matrix for a layer that the model does not have.
+fn homeless(stack: &Stack, layers: u32) -> Option<String> {
+    let mut table = stack.table().iter();
+    let found = table.find(|beside| u32::from(beside.layer) >= layers)?;
+    Some(format!("the model has no layer {}", found.layer))
 }
 
 /// The file's stop tokens; `None` where they are malformed.

@@ -12,7 +12,7 @@ use inkstone_model::{Core, Fault, SessionError, Step};
 
 use crate::cancel::Canceller;
 use crate::config::{Full, Plan, SessionConfig};
-use crate::device::{Memory, Running};
+use crate::device::{Lent, Running};
 use crate::energy::Meter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::governor::{CAPS, Caps, Conditions, Governor};
@@ -33,11 +33,13 @@ pub struct Session {
     pub(crate) plan: Plan,
     /// Room for the tokens of a context while they are put together again.
     pub(crate) spare: Vec<u32>,
+    /// Room for what the final norm gives of a token, where that is read.
+    pub(crate) row: Vec<f32>,
     /// Tokens that shifts have dropped.
     pub(crate) dropped: u64,
     /// Positions below this one cannot be gone back to, other than 0: a loaded state does not hold them.
     pub(crate) floor: usize,
-    config: SessionConfig,
+    pub(crate) config: SessionConfig,
     canceller: Canceller,
     /// The row of logits that follow the last token, where they are there.
     ready: Option<usize>,
@@ -105,13 +107,12 @@ impl Model {
         Session::new(self, config)
     }
 
-    /// As [`Self::session`], computing in `memory`, which begins at a multiple of 64 and has the
-    /// [`Memory::arena`](crate::Plan::memory) bytes of the plan. Forks take memory of their own.
+    /// As [`Self::session`], computing with what is lent. Forks take memory and threads of their own.
     ///
     /// # Errors
-    /// As there; [`ErrorKind::OutOfMemory`] for less memory than that, [`ErrorKind::Invalid`] where it begins elsewhere.
-    pub fn session_in(&self, memory: &'static mut [u8], config: &SessionConfig) -> Result<Session> {
-        Session::make(self, config, Some(memory))
+    /// As there; [`ErrorKind::OutOfMemory`] for too little memory, [`ErrorKind::Invalid`] where it begins elsewhere.
+    pub fn session_with(&self, lent: Lent, config: &SessionConfig) -> Result<Session> {
+        Session::make(self, config, lent)
     }
 }
 
@@ -121,10 +122,10 @@ impl Session {
     /// # Errors
     /// As there.
     pub fn new(model: &Model, config: &SessionConfig) -> Result<Session> {
-        Session::make(model, config, None)
+        Session::make(model, config, Lent::default())
     }
 
-    fn make(model: &Model, config: &SessionConfig, memory: Option<Memory>) -> Result<Session> {
+    fn make(model: &Model, config: &SessionConfig, lent: Lent) -> Result<Session> {
         let plan = model.plan(config)?;
         let context = plan.config.context as usize;
         let limits = Limits {
@@ -132,12 +133,20 @@ impl Session {
             history: context,
         };
         let isa = config.isa.as_deref();
-        let backend = plan.device.open(model, &plan, isa, memory)?;
+        let backend = plan.device.open(model, &plan, isa, lent)?;
         let mut session = Session {
             speculator: Speculator::new(model, &plan, config)?,
             core: Core::new(backend, reserved(context, context)?, plan.layout),
             sampler: Sampler::new(&Params::default(), limits)?,
             spare: reserved(context, 0)?,
+            row: vec![
+                0.0;
+                if config.embeddings {
+                    plan.layout.spec.width as usize
+                } else {
+                    0
+                }
+            ],
             model: model.clone(),
             plan,
             dropped: 0,
@@ -280,6 +289,7 @@ impl Session {
 
     /// As [`Self::step`], by a grammar: tokens that it leaves no choice about are drawn without being run for.
     pub(crate) fn step_within(&mut self, mut constraint: Option<&mut Constraint>) -> Result<Event> {
+        self.draws()?;
         if self.stopped {
             return Ok(Event::Idle);
         }
@@ -340,6 +350,7 @@ impl Session {
     /// # Errors
     /// As [`Self::step`].
     pub fn advance(&mut self) -> Result<Step> {
+        self.draws()?;
         self.heed()?;
         self.obey();
         self.plain()
@@ -351,6 +362,7 @@ impl Session {
     /// # Errors
     /// As [`Self::step`].
     pub fn advance_all(&mut self) -> Result<u32> {
+        self.draws()?;
         self.heed()?;
         self.obey();
         let before = self.core.done();
@@ -571,8 +583,17 @@ impl Session {
         }
     }
 
+    /// Whether there are logits to draw from.
+    fn draws(&self) -> Result<()> {
+        if self.config.embeddings {
+            let text = "the session was made for embeddings; it draws no tokens";
+            return Err(Error::text(ErrorKind::Invalid, text));
+        }
+        Ok(())
+    }
+
     /// Gives up where that was asked for.
-    fn heed(&self) -> Result<()> {
+    pub(crate) fn heed(&self) -> Result<()> {
         if self.canceller.reset() {
             return Err(SessionError::Fault(Fault::Cancelled).into());
         }
@@ -581,7 +602,7 @@ impl Session {
 
     /// Has the core run something that may be given up; how long that took. Rests afterwards where it must, from all
     /// work since `begun`.
-    fn run(
+    pub(crate) fn run(
         &mut self,
         begun: Instant,
         step: impl FnOnce(
@@ -600,7 +621,7 @@ impl Session {
     }
 
     /// Asks the host, and keeps to what it leaves.
-    fn obey(&mut self) {
+    pub(crate) fn obey(&mut self) {
         let changed = self.governor.as_mut().is_some_and(Governor::poll);
         if !changed {
             return;

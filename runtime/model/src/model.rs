@@ -12,6 +12,7 @@ pub struct Model<'a> {
     file: File<'a>,
     section: &'a [u8],
     spec: Spec,
+    beside: &'a [Beside],
 }
 
 /// Why a file is not a model.
@@ -97,11 +98,20 @@ impl<'a> Model<'a> {
     /// # Errors
     /// The first thing that is missing or misshapen.
     pub fn new(file: File<'a>) -> Result<Model<'a>, ModelError> {
+        Model::with(file, &[])
+    }
+
+    /// As [`Self::new`], with adapters that stand beside the file in place of its own, ascending by layer, then role.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with(file: File<'a>, beside: &'a [Beside]) -> Result<Model<'a>, ModelError> {
         let section = file.section(SectionKind::Spec).ok_or(ModelError::NoSpec)?;
         let model = Model {
             file,
             section,
             spec: Spec::parse(section)?,
+            beside,
         };
         model.find_weights()?;
         for layer in 0..model.spec.layers {
@@ -141,6 +151,7 @@ impl<'a> Model<'a> {
         } = self.spec;
         let find = Find {
             file: &self.file,
+            beside: self.beside,
             layer: NO_LAYER,
         };
         let head = find.optional(HEAD, |role| find.panels(role, vocabulary, width))?;
@@ -161,6 +172,7 @@ impl<'a> Model<'a> {
     fn find_rope(&self, role: u16, index: u32) -> Result<Option<Matrix>, ModelError> {
         let find = Find {
             file: &self.file,
+            beside: self.beside,
             layer: NO_LAYER,
         };
         let mut found = None;
@@ -182,6 +194,7 @@ impl<'a> Model<'a> {
         );
         let find = Find {
             file: &self.file,
+            beside: self.beside,
             layer: layer as u16,
         };
         let vector = |role, n| find.optional(role, |role| find.vector(role, n));
@@ -209,6 +222,7 @@ impl<'a> Model<'a> {
 
 struct Find<'a> {
     file: &'a File<'a>,
+    beside: &'a [Beside],
     layer: u16,
 }
 
@@ -236,14 +250,29 @@ impl Find<'_> {
         Ok(Linear {
             weight: self.panels(weight, rows, inputs)?,
             bias: self.optional(bias, |role| self.vector(role, rows))?,
-            adapter: match self.file.tensor(self.layer, a) {
-                Some(thin) => Some(Adapter {
-                    a: self.plain(a, thin.rows, inputs)?,
-                    b: self.plain(b, rows, thin.rows)?,
+            adapter: match self.rank(a) {
+                Some(rank) => Some(Adapter {
+                    a: self.plain(a, rank, inputs)?,
+                    b: self.plain(b, rows, rank)?,
                 }),
                 None => None,
             },
         })
+    }
+
+    /// Rows of a thin matrix, where there is one.
+    fn rank(&self, role: u16) -> Option<u32> {
+        match self.beside(role) {
+            Some(matrix) => Some(matrix.rows as u32),
+            None => Some(self.file.tensor(self.layer, role)?.rows),
+        }
+    }
+
+    /// What stands beside the file.
+    fn beside(&self, role: u16) -> Option<&Matrix> {
+        let key = |b: &Beside| (b.layer, b.role);
+        let at = self.beside.binary_search_by_key(&(self.layer, role), key);
+        at.ok().map(|at| &self.beside[at].matrix)
     }
 
     /// A matrix of F32 in panels of 16 rows.
@@ -287,8 +316,13 @@ impl Find<'_> {
             layer: self.layer,
             role: name(role),
         };
-        let tensor = self.file.tensor(self.layer, role).ok_or(missing)?;
-        let (found, wanted) = ((tensor.rows, tensor.inputs), (rows, inputs));
+        let matrix = match self.beside(role) {
+            Some(matrix) => Some(*matrix),
+            None => Matrix::of(&self.file.tensor(self.layer, role).ok_or(missing)?),
+        };
+        let matrix = matrix.ok_or(missing)?;
+        let found = (matrix.rows as u32, matrix.inputs as u32);
+        let wanted = (rows, inputs);
         if found != wanted {
             return Err(ModelError::Shape {
                 layer: self.layer,
@@ -297,7 +331,7 @@ impl Find<'_> {
                 wanted,
             });
         }
-        Matrix::of(&tensor).ok_or(missing)
+        Ok(matrix)
     }
 }
 

@@ -15,7 +15,8 @@ pub struct Config {
     pub context: u32,
     /// Tokens a backend takes at once.
     pub batch: u32,
-    /// Rows of logits kept: 1, or up to `batch` to read them all.
+    /// Rows of logits kept: 1, or up to `batch` to read them all. With 0 there are none: what the final norm gives of
+    /// every token is kept as numbers instead, for embeddings.
     pub logits: u32,
     /// Workers, each with scratch of its own.
     pub threads: u32,
@@ -185,7 +186,7 @@ impl Plan {
         };
         in_range("context", config.context, 1 << 26)?;
         in_range("batch", config.batch, 1 << 16)?;
-        in_range("logits", config.logits, config.batch)?;
+        in_range("logits", config.logits.max(1), config.batch)?;
         in_range("threads", config.threads, 1024)?;
         in_range("rewind", config.rewind.max(1), 1 << 26)?;
         Self::lay_out(model, config).ok_or(PlanError::TooLarge)
@@ -276,14 +277,16 @@ impl Plan {
             scale: spec.embedding_scale,
             to: Slot::Residual,
         });
-        core::iter::once(embed)
-            .chain(layers)
-            .chain(finish(&spec, &shared))
+        core::iter::once(embed).chain(layers).chain(
+            finish(&spec, &shared, config.logits > 0)
+                .into_iter()
+                .flatten(),
+        )
     }
 }
 
-/// The final norm and the logits, over the wanted rows.
-fn finish(spec: &Spec, shared: &Weights<Matrix>) -> [Op; 2] {
+/// The final norm and the logits, over the wanted rows; or the norm alone, of every token.
+fn finish(spec: &Spec, shared: &Weights<Matrix>, logits: bool) -> [Option<Op>; 2] {
     let (from, gain, to) = (Slot::Residual, shared.final_norm, Slot::Normed);
     let head = Part {
         weight: shared.head.unwrap_or(shared.embed),
@@ -295,22 +298,21 @@ fn finish(spec: &Spec, shared: &Weights<Matrix>) -> [Op; 2] {
         scale: spec.logit_scale,
         cap: spec.logit_cap,
     };
-    [
-        Op::Norm(Norm {
-            from,
-            gain,
-            eps: spec.eps,
-            to,
-            then: Then::Store,
-            rows: Rows::Wanted,
-        }),
-        Op::Linear(Linear {
-            from: to,
-            parts: [Some(head), None, None],
-            epilogue,
-            rows: Rows::Packed,
-        }),
-    ]
+    let norm = Norm {
+        from,
+        gain,
+        eps: spec.eps,
+        to,
+        then: Then::Store,
+        rows: if logits { Rows::Wanted } else { Rows::All },
+    };
+    let head = Linear {
+        from: to,
+        parts: [Some(head), None, None],
+        epilogue,
+        rows: Rows::Packed,
+    };
+    [Some(Op::Norm(norm)), logits.then_some(Op::Linear(head))]
 }
 
 struct LayerOps {
@@ -524,7 +526,7 @@ impl Needs {
             head_width: 0,
         };
         // Only matrices read these.
-        n.plain[Slot::Normed as usize] = false;
+        n.plain[Slot::Normed as usize] = config.logits == 0;
         n.plain[Slot::Hidden as usize] = false;
         n.slot(Slot::Residual, spec.width);
         n.slot(Slot::Normed, spec.width);

@@ -14,7 +14,7 @@ use crate::cache::{Cache, Kv, TILE};
 use crate::op::*;
 use crate::plan::{Activations, Plan, SLOTS, Slot};
 use crate::spec::Activation;
-use crate::weights::Matrix;
+use crate::weights::{Matrix, Stored};
 
 /// The reference backend over the bytes of a file.
 pub struct Reference<W> {
@@ -34,7 +34,7 @@ struct Kept {
     v_scales: Vec<f32>,
 }
 
-impl<W: AsRef<[u8]>> Reference<W> {
+impl<W: Stored> Reference<W> {
     /// A backend for `plan`, whose operations are `ops`, over the file they were made from.
     pub fn new(plan: Plan, ops: impl IntoIterator<Item = Op>, file: W) -> Reference<W> {
         let ops: Vec<Op> = ops.into_iter().collect();
@@ -68,7 +68,7 @@ impl<W: AsRef<[u8]>> Reference<W> {
     fn embed(&mut self, op: &Embed, batch: &Batch<'_>) {
         for (t, &token) in batch.tokens.iter().enumerate() {
             let mut x = vec![0.0; op.table.inputs];
-            op.table.row(self.file.as_ref(), token as usize, &mut x);
+            op.table.row(self.file.bytes(), token as usize, &mut x);
             for (to, x) in self.row_mut(op.to, t).iter_mut().zip(x) {
                 *to = x * op.scale;
             }
@@ -84,7 +84,7 @@ impl<W: AsRef<[u8]>> Reference<W> {
             let from = if wanted { batch.wanted_token(row) } else { row };
             let n = op.gain.inputs;
             let mut x = self.row(op.from, from)[..n].to_vec();
-            rms_norm(&mut x, op.eps, |i| op.gain.element(self.file.as_ref(), i));
+            rms_norm(&mut x, op.eps, |i| op.gain.element(self.file.bytes(), i));
             for (to, y) in self.row_mut(op.to, row).iter_mut().zip(x) {
                 match op.then {
                     Then::Store => *to = y,
@@ -152,7 +152,7 @@ impl<W: AsRef<[u8]>> Reference<W> {
         let rounding = self.plan.config.activations == Activations::Int8 && w.format.is_integer();
         let mut weights = vec![0.0; w.inputs];
         let one = |row: usize| {
-            let panel = w.panel(self.file.as_ref(), row / w.panel_rows);
+            let panel = w.panel(self.file.bytes(), row / w.panel_rows);
             let y = if rounding {
                 reference::dot(
                     w.format,
@@ -168,7 +168,7 @@ impl<W: AsRef<[u8]>> Reference<W> {
                 reference::dot_f32(&weights, x)
             };
             part.bias
-                .map_or(y, |bias| y + bias.element(self.file.as_ref(), row))
+                .map_or(y, |bias| y + bias.element(self.file.bytes(), row))
         };
         (0..w.rows).map(one).collect()
     }
@@ -194,12 +194,12 @@ impl<W: AsRef<[u8]>> Reference<W> {
     /// Norm, then rotation, of one head.
     fn turn(&self, x: &mut [f32], op: &Rope, norm: Option<Matrix>, position: usize) {
         if let Some(gain) = norm {
-            rms_norm(x, op.eps, |i| gain.element(self.file.as_ref(), i));
+            rms_norm(x, op.eps, |i| gain.element(self.file.bytes(), i));
         }
         let half = x.len() / 2;
         for i in 0..half {
             let (sin, cos) =
-                math::sin_cos(position as f32 * op.table.element(self.file.as_ref(), i));
+                math::sin_cos(position as f32 * op.table.element(self.file.bytes(), i));
             let (a, b) = (x[i], x[half + i]);
             x[i] = a * cos - b * sin;
             x[half + i] = b * cos + a * sin;
@@ -369,7 +369,7 @@ fn capped(x: f32, cap: Option<f32>) -> f32 {
     cap.map_or(x, |cap| cap * math::tanh(x / cap))
 }
 
-impl<W: AsRef<[u8]>> Backend for Reference<W> {
+impl<W: Stored> Backend for Reference<W> {
     fn run(&mut self, batch: &Batch<'_>) -> Result<(), Fault> {
         let (config, n) = (self.plan.config, batch.tokens.len());
         let fits = n >= 1

@@ -189,6 +189,19 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
         })
     }
 
+    /// As [`Self::step`], with no logits: where the plan keeps none, the slot of the final norm then holds a row for
+    /// each token of the chunk.
+    ///
+    /// # Errors
+    /// A fault; the session then stands where it stood before.
+    pub fn step_silent(
+        &mut self,
+        chunk: usize,
+        stop: Option<&AtomicBool>,
+    ) -> Result<Step, SessionError> {
+        self.advance(chunk, stop, |_| Wanted::None)
+    }
+
     /// Runs all that is queued, and behind it `guesses` at what may be fed next, with the logits of every token.
     ///
     /// The sequence is then as after [`Self::step`]; what is fed and was guessed need not be run again: see

@@ -1,7 +1,7 @@
 //! One slot per weight, generic in what stands there: a place in a file, a device buffer, a gradient, a name.
 
 use inkstone_format::Tensor;
-use inkstone_quant::Format;
+use inkstone_quant::{FORMATS, Format, PANEL};
 
 /// What the layers share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -150,6 +150,11 @@ impl<T> Layer<T> {
     }
 }
 
+/// The matrices that may have adapters.
+pub static ADAPTED: [LinearRoles; 7] = [
+    Q_ROLES, K_ROLES, V_ROLES, O_ROLES, GATE_ROLES, UP_ROLES, DOWN_ROLES,
+];
+
 /// A role's number in files and its name in messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Role {
@@ -229,7 +234,58 @@ pub const UP_ROLES: LinearRoles = [UP, UP_BIAS, UP_A, UP_B];
 /// The roles of the feed-forward's output.
 pub const DOWN_ROLES: LinearRoles = [DOWN, DOWN_BIAS, DOWN_A, DOWN_B];
 
-/// A matrix in a file: what it is and where.
+/// What places of matrices count through: the bytes of a file, and behind them those that stand beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Bytes<'a> {
+    file: &'a [u8],
+    beside: &'a [u8],
+}
+
+/// What holds a model's bytes for as long as it is run.
+pub trait Stored {
+    /// They are the same at each call.
+    fn bytes(&self) -> Bytes<'_>;
+}
+
+impl<T: AsRef<[u8]>> Stored for T {
+    fn bytes(&self) -> Bytes<'_> {
+        self.as_ref().into()
+    }
+}
+
+impl<'a> From<&'a [u8]> for Bytes<'a> {
+    fn from(file: &'a [u8]) -> Bytes<'a> {
+        Bytes::new(file, &[])
+    }
+}
+
+impl<'a> Bytes<'a> {
+    /// A file's, and what stands beside it.
+    pub const fn new(file: &'a [u8], beside: &'a [u8]) -> Bytes<'a> {
+        Bytes { file, beside }
+    }
+
+    /// `len` of them from `offset` on.
+    pub fn get(self, offset: usize, len: usize) -> &'a [u8] {
+        match offset.checked_sub(self.file.len()) {
+            None => &self.file[offset..][..len],
+            Some(offset) => &self.beside[offset..][..len],
+        }
+    }
+}
+
+/// A matrix that stands beside a file, in place of what the file has there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beside {
+    /// The layer it belongs to.
+    pub layer: u16,
+    /// What it is for.
+    pub role: u16,
+    /// It lies behind the file: see [`Bytes`].
+    pub matrix: Matrix,
+}
+
+/// A matrix in a file or beside it: what it is and where.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Matrix {
     /// How weights are stored.
@@ -240,13 +296,25 @@ pub struct Matrix {
     pub rows: usize,
     /// Inputs, without padding.
     pub inputs: usize,
-    /// First byte in the file.
+    /// First byte: see [`Bytes`].
     pub offset: usize,
     /// Bytes of one panel.
     pub panel_bytes: usize,
 }
 
 impl Matrix {
+    /// A matrix of F32 in panels of 16 rows.
+    pub const fn plain(rows: usize, inputs: usize, offset: usize) -> Matrix {
+        Matrix {
+            format: &FORMATS[0],
+            panel_rows: PANEL,
+            rows,
+            inputs,
+            offset,
+            panel_bytes: PANEL * inputs * size_of::<f32>(),
+        }
+    }
+
     /// The place of a checked tensor; `None` where it exceeds the address space.
     pub fn of(t: &Tensor) -> Option<Matrix> {
         let panel_bytes = t.format.panel_bytes(t.inputs.into(), t.panel_rows.into())?;
@@ -265,15 +333,16 @@ impl Matrix {
         self.rows.div_ceil(self.panel_rows)
     }
 
-    /// Panel `index` within the bytes of the file.
-    pub fn panel<'a>(&self, file: &'a [u8], index: usize) -> &'a [u8] {
-        &file[self.offset + index * self.panel_bytes..][..self.panel_bytes]
+    /// Panel `index`.
+    pub fn panel<'a>(&self, bytes: impl Into<Bytes<'a>>, index: usize) -> &'a [u8] {
+        let offset = self.offset + index * self.panel_bytes;
+        bytes.into().get(offset, self.panel_bytes)
     }
 
     /// Decodes row `index` to plain numbers.
-    pub fn row(&self, file: &[u8], index: usize, out: &mut [f32]) {
+    pub fn row<'a>(&self, bytes: impl Into<Bytes<'a>>, index: usize, out: &mut [f32]) {
         self.format.row(
-            self.panel(file, index / self.panel_rows),
+            self.panel(bytes, index / self.panel_rows),
             self.panel_rows,
             index % self.panel_rows,
             out,
@@ -282,9 +351,9 @@ impl Matrix {
 
     /// Element `index` of a vector: a plain matrix of one row.
     #[inline(always)]
-    pub fn element(&self, file: &[u8], index: usize) -> f32 {
+    pub fn element<'a>(&self, bytes: impl Into<Bytes<'a>>, index: usize) -> f32 {
         match &self.format.encoding {
-            inkstone_quant::Encoding::Float(float) => float.get(&file[self.offset..], index),
+            inkstone_quant::Encoding::Float(float) => float.get(self.panel(bytes, 0), index),
             inkstone_quant::Encoding::Blocks(..) => 0.0,
         }
     }

@@ -10,7 +10,6 @@ use serde_json::json;
 
 use crate::arguments::{Model, Session};
 use crate::files;
-use crate::resolve;
 use crate::terminal::Terminal;
 
 /// Perplexity of a text, counted as llama.cpp's llama-perplexity does
@@ -38,7 +37,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     let named = || arguments.text.display().to_string();
     let text = files::text(&arguments.text)?;
-    let model = resolve::model(terminal, arguments.model.name()?)?;
+    let model = arguments.session.model(terminal, arguments.model.name()?)?;
     let options = Options {
         context: arguments
             .session

@@ -13,7 +13,6 @@ use crate::arguments::{Model, Session};
 use crate::exit::{Interrupted, Usage};
 use crate::files;
 use crate::interrupt;
-use crate::resolve;
 use crate::terminal::{Table, Terminal};
 
 /// Let a model do a task, and count what it has right
@@ -59,7 +58,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
     };
     let (definition, folder) = Definition::find(&task, &arguments.materials.materials)?;
     let task = Task::load(definition, &folder)?;
-    let model = resolve::model(terminal, name)?;
+    let model = arguments.session.model(terminal, name)?;
     let constrained = !arguments.free && task.definition.is_constrained();
     let head = Head {
         task: task.definition.name.clone(),

@@ -3,6 +3,7 @@
 
 use inkstone_model::Matrix;
 use inkstone_model::op::{Norm, Rows, Then};
+use inkstone_model::weights::Bytes;
 use inkstone_quant::{GROUP, math};
 
 use super::Run;
@@ -43,8 +44,8 @@ pub(super) fn run(cx: &Run<'_>, op: &Norm, worker: &Worker<'_>) {
 }
 
 /// The bytes of a vector of F32, four a number.
-pub(super) fn vector<'a>(file: &'a [u8], m: &Matrix) -> &'a [[u8; 4]] {
-    file[m.offset..][..m.inputs * 4].as_chunks().0
+pub(super) fn vector<'a>(file: Bytes<'a>, m: &Matrix) -> &'a [[u8; 4]] {
+    file.get(m.offset, m.inputs * 4).as_chunks().0
 }
 
 struct NormRow<'a> {

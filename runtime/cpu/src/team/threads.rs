@@ -12,28 +12,39 @@ use core::cell::UnsafeCell;
 use core::hint::spin_loop;
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::boxed::Box;
 use std::panic::{catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::vec::Vec;
 use std::{format, io};
 
 use place::Bound;
 
-/// Turns of a waiting loop before the processor is given to others.
+/// Turns of a waiting loop before a worker sleeps. It does not yield instead: among other programs each turn would cost a
+/// round of them all, while who was asleep is run soon after it is woken.
 const SPINS: usize = 2_000;
 
-/// Turns after which an idle worker sleeps; those behind the spins give the processor away.
-const SLEEP: usize = SPINS + 50;
-
 /// Workers for a backend. Dropping it ends its threads.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Team {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     limit: Limit,
     /// The processor of the caller, while a job runs.
     place: Option<u32>,
+    /// Who runs jobs instead of threads, and how many take part.
+    host: Option<(Parallel, usize)>,
+}
+
+/// Runs a function with each index below a number, all at the same time, each on a thread of its own; returns when all
+/// have returned.
+pub type Parallel = Box<dyn Fn(usize, &(dyn Fn(usize) + Sync)) + Send>;
+
+impl core::fmt::Debug for Team {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Team of {}", self.threads())
+    }
 }
 
 /// How many workers of a team take part in its jobs; clones are of the same team. Numbers do not depend on it.
@@ -91,6 +102,42 @@ pub(super) struct Barrier {
     taken: AtomicUsize,
     /// A worker has panicked and will not come.
     broken: AtomicBool,
+    bed: Bed,
+}
+
+/// Where workers sleep that have waited for long. What they wait for is stored and looked at in one order with `asleep`.
+#[derive(Debug, Default)]
+struct Bed {
+    asleep: AtomicUsize,
+    door: Mutex<()>,
+    bell: Condvar,
+}
+
+impl Bed {
+    /// Spins for a moment, then sleeps until it is woken: waits inside a job are short.
+    fn wait_until(&self, done: impl Fn() -> bool) {
+        for _ in 0..SPINS {
+            if done() {
+                return;
+            }
+            spin_loop();
+        }
+        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        self.asleep.fetch_add(1, Ordering::SeqCst);
+        while !done() {
+            door = self.bell.wait(door).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.asleep.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// After what is waited for was stored.
+    fn wake(&self) {
+        if self.asleep.load(Ordering::SeqCst) > 0 {
+            // Who is about to sleep has the door until it sleeps.
+            drop(self.door.lock());
+            self.bell.notify_all();
+        }
+    }
 }
 
 impl Barrier {
@@ -103,33 +150,24 @@ impl Barrier {
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == count {
             self.arrived.store(0, Ordering::Relaxed);
             self.taken.store(0, Ordering::Relaxed);
-            self.round.store(round.wrapping_add(1), Ordering::Release);
+            self.round.store(round.wrapping_add(1), Ordering::SeqCst);
+            self.bed.wake();
             return;
         }
-        wait_until(|| {
-            assert!(
-                !self.broken.load(Ordering::Relaxed),
-                "another worker has panicked"
-            );
-            self.round.load(Ordering::Acquire) != round
-        });
+        let open = || self.round.load(Ordering::SeqCst) != round;
+        self.bed
+            .wait_until(|| open() || self.broken.load(Ordering::SeqCst));
+        assert!(open(), "another worker has panicked");
+    }
+
+    /// A worker has panicked: nobody waits for it.
+    fn break_up(&self) {
+        self.broken.store(true, Ordering::SeqCst);
+        self.bed.wake();
     }
 
     pub(super) fn take(&self) -> usize {
         self.taken.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// Spins for a moment, then lets others have the processor: waits inside a job are short.
-fn wait_until(done: impl Fn() -> bool) {
-    for _ in 0..SPINS {
-        if done() {
-            return;
-        }
-        spin_loop();
-    }
-    while !done() {
-        thread::yield_now();
     }
 }
 
@@ -177,9 +215,20 @@ impl Team {
         Ok(team)
     }
 
+    /// A team of `threads` workers, at least one, on threads of the host's own: they meet at barriers, so that all must
+    /// run at the same time.
+    pub fn hosted(threads: usize, parallel: Parallel) -> Team {
+        let mut team = Team::alone();
+        team.host = Some((parallel, threads.max(1)));
+        team
+    }
+
     /// Workers, the caller among them.
     pub fn threads(&self) -> usize {
-        1 + self.threads.len()
+        match &self.host {
+            Some((_, threads)) => *threads,
+            None => 1 + self.threads.len(),
+        }
     }
 
     /// What limits how many of them take part.
@@ -197,8 +246,18 @@ impl Team {
         let _bound = self.place.map(Bound::enter);
         // Workers may have left the last job with pieces untaken.
         self.shared.barrier.taken.store(0, Ordering::Relaxed);
-        if self.threads.is_empty() {
+        if self.threads() == 1 {
             return job(0, &self.shared.barrier);
+        }
+        if let Some((parallel, threads)) = &self.host {
+            let take_part = |index| {
+                let part = catch_unwind(AssertUnwindSafe(|| job(index, &self.shared.barrier)));
+                if part.is_err() {
+                    self.shared.barrier.break_up();
+                }
+            };
+            parallel(*threads, &take_part);
+            return self.shared.rest();
         }
         let job: *const Job<'_> = job;
         // SAFETY: only the lifetime changes, and this function returns after all workers are done with the job.
@@ -211,13 +270,13 @@ impl Team {
         self.shared.turn.fetch_add(1, Ordering::Release);
         self.threads.iter().for_each(|t| t.thread().unpark());
         let own = self.shared.take_part(0, lasting);
-        wait_until(|| self.shared.busy.load(Ordering::Acquire) == 0);
-        let broken = self.shared.barrier.broken.swap(false, Ordering::Relaxed);
-        self.shared.barrier.arrived.store(0, Ordering::Relaxed);
+        let rested = || self.shared.busy.load(Ordering::SeqCst) == 0;
+        self.shared.barrier.bed.wait_until(rested);
         if let Err(panic) = own {
+            self.shared.barrier.reset();
             resume_unwind(panic);
         }
-        assert!(!broken, "a worker has panicked");
+        self.shared.rest();
     }
 }
 
@@ -233,7 +292,20 @@ impl Drop for Team {
     }
 }
 
+impl Barrier {
+    /// Ready for another job; whether a worker broke it.
+    fn reset(&self) -> bool {
+        self.arrived.store(0, Ordering::Relaxed);
+        self.broken.swap(false, Ordering::Relaxed)
+    }
+}
+
 impl Shared {
+    /// Behind a job that all workers have left.
+    fn rest(&self) {
+        assert!(!self.barrier.reset(), "a worker has panicked");
+    }
+
     fn work(&self, index: usize) {
         let mut turn = 0;
         loop {
@@ -246,11 +318,13 @@ impl Shared {
             let job = job.expect("a job is set before `turn` moves");
             // What it panics with has been reported by the hook; the caller hears of it through the barrier.
             let _ = self.take_part(index, job);
-            self.busy.fetch_sub(1, Ordering::Release);
+            if self.busy.fetch_sub(1, Ordering::SeqCst) == 1 {
+                self.barrier.bed.wake();
+            }
         }
     }
 
-    /// Waits for another turn than `last`: spinning, then yielding, then asleep.
+    /// Waits for another turn than `last`: spinning, then asleep.
     fn next_turn(&self, last: usize) -> usize {
         let mut tries = 0;
         loop {
@@ -260,7 +334,6 @@ impl Shared {
             }
             match tries {
                 0..SPINS => spin_loop(),
-                SPINS..SLEEP => thread::yield_now(),
                 _ => thread::park(),
             }
             tries += 1;
@@ -272,7 +345,7 @@ impl Shared {
         let job = unsafe { &*job };
         let result = catch_unwind(AssertUnwindSafe(|| job(index, &self.barrier)));
         if result.is_err() {
-            self.barrier.broken.store(true, Ordering::Relaxed);
+            self.barrier.break_up();
         }
         result
     }
@@ -344,6 +417,31 @@ mod tests {
         assert_eq!(place::allowed(), before);
         assert!(Team::bound(&[1023]).is_err() || before.contains(&1023));
         assert!(Team::bound(&[*first, u32::MAX]).is_err());
+    }
+
+    /// Threads for one job, as a host would have them.
+    fn scoped(count: usize, part: &(dyn Fn(usize) + Sync)) {
+        thread::scope(|scope| {
+            (1..count).for_each(|index| drop(scope.spawn(move || part(index))));
+            part(0);
+        });
+    }
+
+    #[test]
+    fn a_host_runs_jobs_on_its_own_threads() {
+        let mut team = Team::hosted(3, Box::new(scoped));
+        assert_eq!(team.threads(), 3);
+        for bad in [usize::MAX, 1, usize::MAX, 0] {
+            let met = AtomicUsize::new(0);
+            let job = |w: &Worker<'_>| {
+                assert!(w.index != bad, "as the test wants");
+                met.fetch_add(1, Ordering::Relaxed);
+                w.meet();
+                assert_eq!(met.load(Ordering::Relaxed), 3);
+            };
+            let ran = catch_unwind(AssertUnwindSafe(|| team.run(&job)));
+            assert_eq!(ran.is_ok(), bad == usize::MAX);
+        }
     }
 
     #[test]

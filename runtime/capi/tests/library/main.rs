@@ -26,8 +26,10 @@ use inkstone_engine::text::{
 use inkstone_tests::tiny::{self, Recipe};
 use tempfile::TempDir;
 
-const HEADER: &str = include_str!("../include/inkstone.h");
-const SYMBOLS: &str = include_str!("../symbols.txt");
+mod host;
+
+const HEADER: &str = include_str!("../../include/inkstone.h");
+const SYMBOLS: &str = include_str!("../../symbols.txt");
 
 /// A model whose tokens are bytes, and where it lies.
 fn sample() -> &'static (TempDir, PathBuf) {
@@ -698,6 +700,7 @@ fn c_and_rust_see_the_same_structs() {
         ("ink_event", size_of::<Event>()),
         ("ink_stats", size_of::<Stats>()),
         ("ink_mark", size_of::<Mark>()),
+        ("ink_host", size_of::<Host>()),
     ];
     let numbers = [
         ("INK_TOO_SMALL", TOO_SMALL),
