@@ -24,11 +24,13 @@ else
   export CARGO_TARGET_AARCH64_LINUX_ANDROID_RUSTFLAGS="-Clink-arg=-nostdlib -Clink-arg=-L$(cd "$stubs" && pwd)"
   linked="empty libraries, no NDK here: not run"
 fi
-cargo build --quiet --locked --profile emulated $CROSS_STD --target $triple --no-default-features --package inkstone-capi --package inkstone-bindings
+# Unoptimised, for it is not to be run.
+cargo build --quiet --locked $CROSS_STD --target $triple --no-default-features --features inkstone-capi/small,inkstone-bindings/small \
+  --config profile.dev.opt-level=0 --config profile.dev.debug=false --package inkstone-capi --package inkstone-bindings
 for name in inkstone_c inkstone_bindings; do
-  library=$CARGO_TARGET_DIR/$triple/emulated/lib$name.so
+  library=$CARGO_TARGET_DIR/$triple/debug/lib$name.so
   aligned=$(readelf --program-headers --wide "$library" | awk '$1 == "LOAD" {print $NF}' | sort -u)
   [ "$aligned" = 0x4000 ] || { echo "android: segments of $library begin at multiples of" $aligned >&2; exit 1; }
   readelf --file-header "$library" | grep -q AArch64
-  echo "android: lib$name.so, $(stat -c %s "$library") bytes, segments at multiples of 16 KiB (linked with $linked)"
+  echo "android: lib$name.so: segments at multiples of 16 KiB (linked with $linked)"
 done
