@@ -14,7 +14,8 @@ trap 'rm -rf "$work"' EXIT
 story=$work/story.ink
 "$inkstone" -q convert "$materials/models/stories260K-f32.gguf" --weights q4 -o "$story" > /dev/null
 
-cargo build --quiet --locked --release --package inkstone-capi
+# As one set, so that both have the same features and what the wheel is built from is compiled once.
+cargo build --quiet --locked --release --package inkstone-capi --package inkstone-bindings
 export LD_LIBRARY_PATH=$target/release
 answer() { "$@" "$story" "Once upon a time" > "$work/answer" && [ -s "$work/answer" ]; }
 for compilers in "gcc g++" "clang clang++"; do

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 dir=${1:-${CARGO_TARGET_DIR:-target}/cross}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-targets="thumbv7em-none-eabihf thumbv8m.main-none-eabihf riscv32imc-unknown-none-elf riscv32imac-unknown-none-elf wasm32-unknown-unknown wasm32-wasip1 aarch64-unknown-linux-gnu"
+targets="thumbv7em-none-eabihf thumbv8m.main-none-eabihf riscv32imc-unknown-none-elf riscv32imac-unknown-none-elf wasm32-unknown-unknown wasm32-wasip1 aarch64-unknown-linux-gnu aarch64-linux-android"
 version=$(rustc --version | cut -d' ' -f2)
 
 installed() {

@@ -7,8 +7,8 @@ use std::ffi::CString;
 use std::path::Path;
 
 use inkstone_engine::{
-    Canceller, Finish, Generation, Grammar, Grammars, Lent, Model, Options, POOLINGS, Params,
-    Piece, Session,
+    Canceller, Finish, Generation, Grammar, Grammars, Lent, Options, POOLINGS, Params, Piece,
+    Session,
 };
 
 use crate::border::*;
@@ -21,16 +21,14 @@ pub struct InkSession {
     /// What another thread may use while one is within a call.
     canceller: Canceller,
     inner: UnsafeCell<Inner>,
-    /// Behind what borrows from it, which is dropped first; never written.
-    model: Model,
 }
 
 /// Bytes of text of an event for which there is room from the start.
 const TEXT: usize = 4096;
 
 struct Inner {
-    /// Borrows from the model of the [`InkSession`].
-    answer: Option<Answer>,
+    /// The answer that is being drawn.
+    answer: Option<Generation>,
     /// Whether its end was told: what is fed then asks for another.
     finished: bool,
     session: Session,
@@ -38,24 +36,17 @@ struct Inner {
     text: Vec<u8>,
     error: CString,
     host: Hosted,
-    /// The model of the [`InkSession`].
-    model: *const Model,
 }
-
-/// Text of the model's tokens, as it comes.
-struct Answer(Generation<'static>);
 
 impl Inner {
     /// Begins an answer.
     fn begin(&mut self, options: &Options, grammar: Option<&Grammar>) -> Outcome {
-        // SAFETY: it lies in the session's box, is never written, and is dropped after the answer, which alone keeps the
-        // reference.
-        let model = unsafe { &*self.model };
+        let model = self.session.model();
         let mut answer = Generation::new(model, options)?;
         if let Some(grammar) = grammar {
             answer = answer.within(Grammars::of(model)?.constraint(grammar)?);
         }
-        (self.answer, self.finished) = (Some(Answer(answer)), false);
+        (self.answer, self.finished) = (Some(answer), false);
         Ok(())
     }
 
@@ -70,7 +61,7 @@ impl Inner {
         if self.answer.is_none() {
             self.begin(&Options::default(), None)?;
         }
-        let Some(Answer(answer)) = &mut self.answer else {
+        let Some(answer) = &mut self.answer else {
             return Ok(Event::default());
         };
         self.text.clear();
@@ -182,7 +173,7 @@ pub unsafe extern "C" fn ink_session_new(
                     model.name()
                 ),
             );
-            Ok(boxed(model.clone(), session, host))
+            Ok(boxed(session, host))
         };
         // SAFETY: the header asks for a place.
         unsafe { put_new(session, "session", make) }
@@ -210,24 +201,19 @@ unsafe fn arena(config: &Config) -> Outcome<Option<&'static mut [u8]>> {
     }))
 }
 
-fn boxed(model: Model, session: Session, host: Hosted) -> *mut InkSession {
+fn boxed(session: Session, host: Hosted) -> *mut InkSession {
     let inner = Inner {
         answer: None,
         finished: false,
         text: Vec::with_capacity(TEXT),
         error: CString::default(),
         host,
-        model: core::ptr::null(),
         session,
     };
-    let new = Box::into_raw(Box::new(InkSession {
+    Box::into_raw(Box::new(InkSession {
         canceller: inner.session.canceller(),
         inner: UnsafeCell::new(inner),
-        model,
-    }));
-    // SAFETY: nobody else knows of the new session, and it does not move until it is freed.
-    unsafe { (*(*new).inner.get()).model = &raw const (*new).model };
-    new
+    }))
 }
 
 /// See the header.
@@ -450,9 +436,7 @@ pub unsafe extern "C" fn ink_position(session: *const InkSession) -> u32 {
 pub unsafe extern "C" fn ink_get_stats(session: *const InkSession, stats: *mut Stats) -> Status {
     let call = |inner: &mut Inner| {
         let answer = inner.answer.as_ref();
-        let found = answer
-            .map(|Answer(answer)| answer.stats())
-            .unwrap_or_default();
+        let found = answer.map(Generation::stats).unwrap_or_default();
         let value = Stats {
             prompt_tokens: found.prompt_tokens,
             tokens: found.tokens,
@@ -511,10 +495,7 @@ pub unsafe extern "C" fn ink_rewind(session: *mut InkSession, mark: *const Mark)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ink_fork(session: *mut InkSession, other: *mut *mut InkSession) -> Status {
     let call = |inner: &mut Inner| {
-        let make = || {
-            let other = inner.session.fork()?;
-            Ok(boxed(other.model().clone(), other, Hosted::default()))
-        };
+        let make = || Ok(boxed(inner.session.fork()?, Hosted::default()));
         // SAFETY: the header asks for a place.
         unsafe { put_new(other, "other", make) }
     };

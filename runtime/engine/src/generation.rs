@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
 
-use inkstone_text::Detokenizer;
+use inkstone_text::Unfinished;
 
 use crate::energy::Meter;
 use crate::error::{Error, ErrorKind, Result};
@@ -30,8 +30,9 @@ pub struct Options {
 }
 
 /// An answer as it comes. Allocates nothing after [`Generation::new`]; what it writes to is the caller's.
-pub struct Generation<'m> {
-    detokenizer: Detokenizer<'m>,
+pub struct Generation {
+    model: Model,
+    unfinished: Unfinished,
     stops: Stops,
     limit: u32,
     ignore_stops: bool,
@@ -117,23 +118,24 @@ fn rate(tokens: u32, time: Duration) -> f64 {
     }
 }
 
-impl<'m> Generation<'m> {
+impl Generation {
     /// An answer by a session of `model` whose prompt has been fed.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a stop text that is empty or too long, or too many, and for a stop token that is not
     /// of the vocabulary.
-    pub fn new(model: &'m Model, options: &Options) -> Result<Generation<'m>> {
+    pub fn new(model: &Model, options: &Options) -> Result<Generation> {
         let vocabulary = model.spec().vocabulary as usize;
         for &id in &options.stop_ids {
             in_vocabulary("stop_ids", id, vocabulary)?;
         }
-        let detokenizer = Detokenizer::continuing(model.tokenizer());
+        let unfinished = Unfinished::default();
         Ok(Generation {
-            detokenizer: if options.show_special {
-                detokenizer.showing_special()
+            model: model.clone(),
+            unfinished: if options.show_special {
+                unfinished.showing_special()
             } else {
-                detokenizer
+                unfinished
             },
             stops: Stops::new(&options.stop_ids, &options.stops)?,
             limit: options.limit.unwrap_or(u32::MAX),
@@ -215,7 +217,8 @@ impl<'m> Generation<'m> {
             out,
             met: None,
         };
-        let written = self.detokenizer.push(token, &mut sink);
+        let tokenizer = self.model.tokenizer();
+        let written = self.unfinished.push(tokenizer, token, &mut sink);
         let met = sink.met;
         // The sink fails only to end early once a stop text was met.
         debug_assert!(written.is_ok() || met.is_some());
@@ -240,7 +243,7 @@ impl<'m> Generation<'m> {
             out,
             met: None,
         };
-        let _ = self.detokenizer.finish(&mut sink);
+        let _ = self.unfinished.finish(&mut sink);
         match sink.met {
             Some(index) => self.over(Finish::StopText(index)),
             None => {

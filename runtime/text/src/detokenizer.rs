@@ -15,6 +15,13 @@ const CHARACTER_MAX: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Detokenizer<'a> {
     tokenizer: Tokenizer<'a>,
+    unfinished: Unfinished,
+}
+
+/// What a [`Detokenizer`] remembers between tokens, for those who keep it apart from the tokenizer. The default goes on
+/// with a text, as [`Detokenizer::continuing`] does.
+#[derive(Debug, Clone, Default)]
+pub struct Unfinished {
     held: [u8; CHARACTER_MAX],
     held_length: usize,
     strip_space: bool,
@@ -25,12 +32,13 @@ impl<'a> Detokenizer<'a> {
     /// For tokens that begin a text: the space that encoding put before it is taken away.
     #[must_use]
     pub fn new(tokenizer: Tokenizer<'a>) -> Self {
+        let unfinished = Unfinished {
+            strip_space: tokenizer.prefixes_space(),
+            ..Unfinished::default()
+        };
         Self {
             tokenizer,
-            held: [0; CHARACTER_MAX],
-            held_length: 0,
-            strip_space: tokenizer.prefixes_space(),
-            show_special: false,
+            unfinished,
         }
     }
 
@@ -38,15 +46,15 @@ impl<'a> Detokenizer<'a> {
     #[must_use]
     pub fn continuing(tokenizer: Tokenizer<'a>) -> Self {
         Self {
-            strip_space: false,
-            ..Self::new(tokenizer)
+            tokenizer,
+            unfinished: Unfinished::default(),
         }
     }
 
     /// Writes the names of control tokens too.
     #[must_use]
     pub fn showing_special(mut self) -> Self {
-        self.show_special = true;
+        self.unfinished = self.unfinished.showing_special();
         self
     }
 
@@ -55,10 +63,41 @@ impl<'a> Detokenizer<'a> {
     /// # Errors
     /// What `out` fails with.
     pub fn push(&mut self, id: u32, out: &mut impl Write) -> fmt::Result {
-        let Some(mut bytes) = self.tokenizer.token_bytes(id) else {
+        self.unfinished.push(self.tokenizer, id, out)
+    }
+
+    /// Writes what is held back: U+FFFD for a character that will never be complete.
+    ///
+    /// # Errors
+    /// What `out` fails with.
+    pub fn finish(&mut self, out: &mut impl Write) -> fmt::Result {
+        self.unfinished.finish(out)
+    }
+
+    /// Bytes of a character that is not yet complete.
+    #[must_use]
+    pub fn held(&self) -> &[u8] {
+        &self.unfinished.held[..self.unfinished.held_length]
+    }
+}
+
+impl Unfinished {
+    /// As [`Detokenizer::showing_special`].
+    #[must_use]
+    pub fn showing_special(mut self) -> Self {
+        self.show_special = true;
+        self
+    }
+
+    /// As [`Detokenizer::push`], the tokenizer being the same each time.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn push(&mut self, tokenizer: Tokenizer<'_>, id: u32, out: &mut impl Write) -> fmt::Result {
+        let Some(mut bytes) = tokenizer.token_bytes(id) else {
             return Ok(());
         };
-        let kind = self.tokenizer.kind(id);
+        let kind = tokenizer.kind(id);
         if matches!(kind, Some(Kind::Control | Kind::Unknown)) {
             return if self.show_special {
                 self.write(bytes, out)
@@ -73,22 +112,16 @@ impl<'a> Detokenizer<'a> {
         self.write(bytes, out)
     }
 
-    /// Writes what is held back: U+FFFD for a character that will never be complete.
+    /// As [`Detokenizer::finish`].
     ///
     /// # Errors
-    /// What `out` fails with.
+    /// As there.
     pub fn finish(&mut self, out: &mut impl Write) -> fmt::Result {
         let held = core::mem::take(&mut self.held_length);
         if held > 0 {
             out.write_char(char::REPLACEMENT_CHARACTER)?;
         }
         Ok(())
-    }
-
-    /// Bytes of a character that is not yet complete.
-    #[must_use]
-    pub fn held(&self) -> &[u8] {
-        &self.held[..self.held_length]
     }
 
     fn write(&mut self, mut bytes: &[u8], out: &mut impl Write) -> fmt::Result {

@@ -26,7 +26,7 @@ mod unigram;
 pub mod vocab;
 mod writer;
 
-pub use detokenizer::Detokenizer;
+pub use detokenizer::{Detokenizer, Unfinished};
 pub use pretokenizer::{PRETOKENIZERS, Pretokenizer};
 pub use tokenizer::{Options, Tokenizer};
 pub use vocab::{Algorithm, Error, Kind, Merge, SpacePrefix, Token, Vocabulary};

@@ -1,0 +1,234 @@
+"""What the package promises, on a small model: INKSTONE_STORY is its file, INKSTONE the command line program."""
+
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+from pathlib import Path
+
+import inkstone
+
+STORY = os.environ.get("INKSTONE_STORY")
+PROGRAM = os.environ.get("INKSTONE")
+PROMPT = "Once upon a time"
+
+
+@unittest.skipUnless(STORY, "INKSTONE_STORY names no model")
+class Test(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model = inkstone.Model(STORY)
+        cls.addClassCleanup(cls.model.close)
+
+    def session(self, **config):
+        session = self.model.session(**config)
+        self.addCleanup(session.close)
+        return session
+
+
+class Streaming(Test):
+    @unittest.skipUnless(PROGRAM, "INKSTONE names no program")
+    def test_streams_what_the_program_prints(self):
+        command = [PROGRAM, "-q", "run", STORY, PROMPT, "--temp", "0", "-n", "64"]
+        printed = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+        pieces = list(self.session().stream(PROMPT, limit=64))
+        self.assertGreater(len(pieces), 16)
+        self.assertEqual("".join(pieces).strip(), printed.strip())
+
+    def test_answer_tells_how_it_ended(self):
+        answer = self.session().stream(PROMPT, limit=8)
+        text = answer.read()
+        self.assertEqual(answer.text, text)
+        self.assertEqual(answer.finish, inkstone.Finish.LIMIT)
+        self.assertEqual(answer.stats.tokens, 8)
+        self.assertEqual(list(answer), [])
+
+    def test_stop_text_ends_the_answer_and_does_not_belong_to_it(self):
+        answer = self.session().stream(PROMPT, limit=64, stops=[" little"])
+        self.assertNotIn("little", answer.read())
+        self.assertEqual(answer.finish, inkstone.Finish.STOP_TEXT)
+
+    def test_same_seed_draws_the_same(self):
+        texts = []
+        for _ in range(2):
+            session = self.session()
+            session.sampling(temperature=0.9, top_p=0.95, seed=7)
+            texts.append(session.stream(PROMPT, limit=32).read())
+        self.assertEqual(*texts)
+        self.assertNotEqual(texts[0], self.session().stream(PROMPT, limit=32).read())
+
+    def test_text_begins_once(self):
+        session = self.session()
+        session.feed(PROMPT)
+        session.feed("there was")
+        self.assertEqual(session.text, PROMPT + " there was")
+        self.assertEqual(session.tokens.count(session.tokens[0]), 1)
+
+    def test_prompt_keeps_what_was_run(self):
+        session = self.session()
+        session.stream(PROMPT, limit=4).read()
+        tokens = self.model.tokenize(PROMPT)
+        self.assertEqual(session.prompt(tokens), len(tokens))
+
+
+class Cancelling(Test):
+    def test_cancel_from_another_thread_ends_the_answer(self):
+        session = self.session(shift_keep=8)
+        answer = session.stream(PROMPT, ignore_stops=True)
+        canceller = threading.Timer(0.2, session.cancel)
+        canceller.start()
+        began = time.monotonic()
+        text = answer.read()
+        canceller.join()
+        self.assertEqual(answer.finish, inkstone.Finish.CANCELLED)
+        self.assertLess(time.monotonic() - began, 10)
+        self.assertTrue(text)
+        self.assertTrue(session.stream(limit=4).read(), "the session goes on")
+
+    def test_cancel_is_heard_by_what_follows_and_can_be_taken_back(self):
+        session = self.session()
+        session.feed(PROMPT)
+        session.cancel()
+        answer = session.answer(limit=4)
+        answer.read()
+        self.assertEqual(answer.finish, inkstone.Finish.CANCELLED)
+        session.cancel()
+        self.assertTrue(session.uncancel())
+        self.assertFalse(session.uncancel())
+        self.assertTrue(session.answer(limit=4).read())
+
+
+class Failing(Test):
+    def test_errors_have_types_and_say_what_and_where(self):
+        error = inkstone.InkstoneError
+        with self.assertRaisesRegex(error.NotFound, "nowhere.ink"):
+            inkstone.Model("nowhere.ink")
+        with self.assertRaises(error.NotAModel):
+            inkstone.Model(__file__)
+        session = self.session(context=16)
+        with self.assertRaises(error.ContextFull):
+            session.feed([1] * 17)
+        with self.assertRaises(error.Invalid):
+            session.feed([self.model.vocabulary])
+        with self.assertRaises(error.Invalid):
+            session.sampling(top_p=2.0)
+        with self.assertRaises(error.Invalid):
+            session.rewind(5)
+        with self.assertRaises(error.NotFound):
+            session.load("nowhere.state")
+        with self.assertRaises(error.Unsupported):
+            session.chat([{"role": "user", "content": "Hello"}])
+        for kind in (error.NotFound, error.Invalid, error.ContextFull):
+            self.assertTrue(issubclass(kind, error))
+
+    def test_what_is_closed_says_so(self):
+        with self.model.session(context=16) as session:
+            session.feed(PROMPT)
+        with self.assertRaisesRegex(ValueError, "session is closed"):
+            session.feed(PROMPT)
+
+    def test_a_mistake_leaves_the_session_usable(self):
+        session = self.session(context=32)
+        with self.assertRaises(inkstone.InkstoneError.ContextFull):
+            session.feed([1] * 33)
+        self.assertTrue(session.stream(PROMPT, limit=4).read())
+
+
+class Constraining(Test):
+    def test_answer_is_a_document_of_the_schema(self):
+        schema = {
+            "type": "object",
+            "properties": {"good": {"type": "boolean"}, "name": {"enum": ["Lily", "Tom"]}},
+            "required": ["good", "name"],
+            "additionalProperties": False,
+        }
+        for given in (schema, json.dumps(schema)):
+            answer = self.session().stream(PROMPT, json_schema=given)
+            value = json.loads(answer.read())
+            self.assertEqual(answer.finish, inkstone.Finish.STOP)
+            self.assertIs(type(value["good"]), bool)
+            self.assertIn(value["name"], ["Lily", "Tom"])
+
+    def test_other_grammars(self):
+        gbnf = 'root ::= "yes" | "no"'
+        self.assertIn(self.session().stream(PROMPT, gbnf=gbnf).read(), ["yes", "no"])
+        self.assertIn(self.session().stream(PROMPT, lark='start: "yes" | "no"').read(), ["yes", "no"])
+        self.assertRegex(self.session().stream(PROMPT, regex="[0-9]{3}").read(), "^[0-9]{3}$")
+        with self.assertRaises(ValueError):
+            self.session().stream(PROMPT, gbnf=gbnf, regex="[0-9]{3}")
+
+    def test_what_is_no_schema_is_refused(self):
+        for schema in ("{", '{"type": "nothing"}'):
+            with self.assertRaises(inkstone.InkstoneError.Invalid):
+                self.session().stream(PROMPT, json_schema=schema)
+
+
+class State(Test):
+    def test_logits_are_finite_one_for_each_token_and_choose_the_next(self):
+        try:
+            import numpy
+        except ImportError:
+            self.skipTest("no NumPy here")
+        session = self.session()
+        with self.assertRaises(inkstone.InkstoneError.Invalid):
+            session.logits()
+        session.feed(PROMPT)
+        logits = session.logits()
+        self.assertEqual((logits.shape, logits.dtype), ((self.model.vocabulary,), numpy.float32))
+        self.assertTrue(numpy.isfinite(logits).all())
+        numpy.testing.assert_array_equal(logits, session.logits())
+        session.stream(limit=1).read()
+        self.assertEqual(session.tokens[-1], logits.argmax())
+
+    def test_logits_after_an_answer_are_those_of_its_tokens_fed(self):
+        one, other = self.session(), self.session()
+        one.stream(PROMPT, limit=40).read()
+        other.feed(one.tokens)
+        self.assertEqual(one._native.logits_bytes(), other._native.logits_bytes())
+        self.assertEqual(len(one._native.logits()), self.model.vocabulary)
+
+    def test_saved_state_goes_on_as_if_nothing_had_been(self):
+        one, other = self.session(), self.session()
+        one.stream(PROMPT, limit=8).read()
+        with tempfile.TemporaryDirectory() as folder:
+            one.save(Path(folder) / "state")
+            other.load(Path(folder) / "state")
+        self.assertEqual(one.tokens, other.tokens)
+        self.assertEqual(one.stream(limit=16).read(), other.stream(limit=16).read())
+
+    def test_fork_goes_its_own_way(self):
+        one = self.session()
+        one.stream(PROMPT, limit=8).read()
+        other = one.fork()
+        self.assertEqual(one.tokens, other.tokens)
+        other.feed(" Tom")
+        self.assertNotEqual(one.tokens, other.tokens)
+        self.assertTrue(one.stream(limit=8).read() and other.stream(limit=8).read())
+
+    def test_rewound_session_draws_the_same_again(self):
+        session = self.session()
+        session.feed(PROMPT)
+        mark = session.mark()
+        first = session.stream(limit=12).read()
+        session.rewind(mark)
+        self.assertEqual(session.position, mark.position())
+        self.assertEqual(session.stream(limit=12).read(), first)
+
+    def test_plan_is_known_before(self):
+        plan = self.model.plan(context=64, kv=inkstone.Kv.INT8)
+        self.assertEqual(plan.context, 64)
+        self.assertEqual(plan.reserved, sum(purpose.bytes for purpose in plan.purposes[1:]))
+        self.assertLess(plan.reserved, self.model.plan(context=128).reserved)
+
+    def test_text_and_tokens(self):
+        tokens = self.model.tokenize(PROMPT)
+        self.assertEqual(self.model.detokenize(tokens), PROMPT)
+        self.assertTrue(all(token < self.model.vocabulary for token in tokens))
+        self.model.verify()
+
+
+if __name__ == "__main__":
+    unittest.main()
