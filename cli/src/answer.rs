@@ -82,6 +82,7 @@ pub(crate) fn stats_value(stats: &Stats) -> Value {
         "tokens_per_second": stats.token_rate(),
         "drafted": stats.drafted,
         "accepted": stats.accepted,
+        "grammar_seconds": stats.grammar.as_secs_f64(),
         "joules": stats.joules,
     })
 }
@@ -95,8 +96,15 @@ pub(crate) fn stats_line(stats: &Stats) -> String {
     let energy = stats
         .joules
         .map_or(String::new(), |joules| format!("; {joules:.1} J"));
+    let grammar = match stats.grammar.is_zero() {
+        true => String::new(),
+        false => format!(
+            "; {:.2} s of them by the grammar",
+            stats.grammar.as_secs_f64()
+        ),
+    };
     format!(
-        "prompt {} tokens, {:.1}/s; answer {} tokens, {:.1}/s; first after {:.2} s{guesses}{energy}",
+        "prompt {} tokens, {:.1}/s; answer {} tokens, {:.1}/s; first after {:.2} s{grammar}{guesses}{energy}",
         stats.prompt_tokens,
         stats.prompt_rate(),
         stats.tokens,

@@ -94,6 +94,8 @@ pub struct Stats {
     pub drafted: u32,
     /// Those of them that were drawn.
     pub accepted: u32,
+    /// Time that the grammar took, where there is one.
+    pub grammar: Duration,
     /// Energy that all processors of the machine have drawn meanwhile, where the system tells.
     pub joules: Option<f64>,
 }
@@ -204,7 +206,11 @@ impl Generation {
 
     /// What it took so far.
     pub fn stats(&self) -> Stats {
-        self.clock.stats
+        let spent = self.constraint.as_ref().map(Constraint::spent);
+        Stats {
+            grammar: spent.unwrap_or_default(),
+            ..self.clock.stats
+        }
     }
 
     fn token(&mut self, session: &Session, token: u32, out: &mut Vec<u8>) -> Piece {

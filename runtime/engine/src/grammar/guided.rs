@@ -3,8 +3,10 @@
 //! The grammar itself is `llguidance`'s work; here it meets the vocabulary, the logits and the sequence.
 
 use core::fmt;
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use inkstone_text::{Kind, Options, Tokenizer};
 use llguidance::api::TopLevelGrammar;
@@ -32,6 +34,7 @@ pub struct Constraint {
     stop: u32,
     /// Whether a token was drawn.
     begun: bool,
+    spent: Duration,
 }
 
 impl fmt::Debug for Grammars {
@@ -91,6 +94,7 @@ impl Grammars {
             forced: VecDeque::new(),
             stop: self.stop,
             begun: false,
+            spent: Duration::ZERO,
         })
     }
 }
@@ -123,7 +127,8 @@ impl Constraint {
             return None;
         }
         if self.forced.is_empty() {
-            self.forced.extend(self.matcher.consume_ff_tokens());
+            let forced = self.timed(Matcher::consume_ff_tokens);
+            self.forced.extend(forced);
         }
         let ended = || self.matcher.is_stopped().then_some(self.stop);
         self.forced.front().copied().or_else(ended)
@@ -136,13 +141,29 @@ impl Constraint {
 
     /// Makes the logits of all tokens −∞ that may not come next.
     pub(crate) fn mask(&mut self, logits: &mut [f32]) -> Result<()> {
-        let allowed = self.matcher.compute_mask_or_eos().map_err(refused)?;
-        for (id, logit) in logits.iter_mut().enumerate() {
-            if !allowed.get(id) {
-                *logit = f32::NEG_INFINITY;
+        self.timed(|matcher| {
+            let allowed = matcher.compute_mask_or_eos().map_err(refused)?;
+            for (logits, allowed) in logits.chunks_mut(32).zip(allowed.as_slice()) {
+                match *allowed {
+                    0 => logits.fill(f32::NEG_INFINITY),
+                    u32::MAX => (),
+                    some => bar(logits, some),
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
+    }
+
+    /// Time that the grammar has taken since it was made.
+    pub fn spent(&self) -> Duration {
+        self.spent
+    }
+
+    fn timed<T>(&mut self, work: impl FnOnce(&mut Matcher) -> T) -> T {
+        let begun = Instant::now();
+        let done = work(&mut self.matcher);
+        self.spent += begun.elapsed();
+        done
     }
 
     /// Takes note of a token that was drawn by the mask.
@@ -151,7 +172,16 @@ impl Constraint {
         if self.matcher.is_stopped() {
             return Ok(());
         }
-        self.matcher.consume_token(token).map_err(refused)
+        self.timed(|matcher| matcher.consume_token(token).map_err(refused))
+    }
+}
+
+/// −∞ for the logits whose bits are not set.
+fn bar(logits: &mut [f32], allowed: u32) {
+    for (bit, logit) in logits.iter_mut().enumerate() {
+        if allowed >> bit & 1 == 0 {
+            *logit = f32::NEG_INFINITY;
+        }
     }
 }
 
