@@ -28,8 +28,17 @@ pub const INTERNAL: Status = 14;
 /// The type is `repr(C)`, begins with the `u32` of its size, and any bytes are a value of it.
 pub unsafe trait Sized32: Copy + Default {}
 
+/// A struct as both languages must have it: its name in the header, its size, its members and where each stands.
+pub type Layout = (&'static str, usize, &'static [(&'static str, usize)]);
+
 macro_rules! structs {
-    ($($name:ident { $($field:ident: $type:ty),* $(,)? })*) => {$(
+    ($($name:ident = $c:literal { $($field:ident: $type:ty),* $(,)? })*) => {
+    /// Every struct of the header.
+    pub static LAYOUTS: &[Layout] = &[$(($c, size_of::<$name>(), &[
+        ("struct_size", 0),
+        $((stringify!($field), core::mem::offset_of!($name, $field)),)*
+    ])),*];
+    $(
         #[repr(C)]
         #[derive(Debug, Clone, Copy, Default)]
         pub struct $name {
@@ -43,18 +52,18 @@ macro_rules! structs {
 }
 
 structs! {
-    Info { vocabulary: u32, context: u32, layers: u32, width: u32, has_template: u32, bytes: u64, id: [u8; 32] }
-    Config { context: u32, threads: u32, batch: u32, rewind: u32, kv: i32, plain: u32, arena: Room,
+    Info = "ink_info" { vocabulary: u32, context: u32, layers: u32, width: u32, has_template: u32, bytes: u64, id: [u8; 32] }
+    Config = "ink_config" { context: u32, threads: u32, batch: u32, rewind: u32, kv: i32, plain: u32, arena: Room,
         arena_size: u64, host: HostAt, embeddings: u32, reserved: u32 }
-    Host { reserved: u32, context: Room, log: Option<Log>, clock: Option<Clock>, read_at: Option<ReadAt>,
+    Host = "ink_host" { reserved: u32, context: Room, log: Option<Log>, clock: Option<Clock>, read_at: Option<ReadAt>,
         parallel: Option<Parallel>, thermal: Option<Thermal> }
-    PlanBytes { context: u32, mapped: u64, reserved: u64, kv: u64, arena: u64 }
-    Sampling { top_k: u32, seed: u64, temperature: f32, top_p: f32, min_p: f32, repetition_penalty: f32 }
-    AnswerOptions { limit: u32, stop: Text, json_schema: Text, lark: Text }
-    Event { kind: i32, token: u32, finish: i32, done: u32, total: u32, text: Text, text_size: usize }
-    Stats { prompt_tokens: u32, tokens: u32, guessed: u32, accepted: u32, reserved: u32, seconds_to_first: f64,
+    PlanBytes = "ink_plan_bytes" { context: u32, mapped: u64, reserved: u64, kv: u64, arena: u64 }
+    Sampling = "ink_sampling" { top_k: u32, seed: u64, temperature: f32, top_p: f32, min_p: f32, repetition_penalty: f32 }
+    AnswerOptions = "ink_answer_options" { limit: u32, stop: Text, json_schema: Text, lark: Text }
+    Event = "ink_event" { kind: i32, token: u32, finish: i32, done: u32, total: u32, text: Text, text_size: usize }
+    Stats = "ink_stats" { prompt_tokens: u32, tokens: u32, guessed: u32, accepted: u32, reserved: u32, seconds_to_first: f64,
         seconds_after_first: f64 }
-    Mark { position: u32 }
+    Mark = "ink_mark" { position: u32 }
 }
 
 /// `ink_host.log`.

@@ -26,6 +26,7 @@ use inkstone_engine::text::{
 use inkstone_tests::tiny::{self, Recipe};
 use tempfile::TempDir;
 
+mod abi;
 mod host;
 
 const HEADER: &str = include_str!("../../include/inkstone.h");
@@ -686,50 +687,6 @@ fn cc(source: &Path, to: &Path, more: &[&str]) {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// Sizes of structs as C has them and as Rust has them.
-#[test]
-fn c_and_rust_see_the_same_structs() {
-    let sizes = [
-        ("ink_info", size_of::<Info>()),
-        ("ink_config", size_of::<Config>()),
-        ("ink_plan_bytes", size_of::<PlanBytes>()),
-        ("ink_sampling", size_of::<Sampling>()),
-        ("ink_answer_options", size_of::<AnswerOptions>()),
-        ("ink_event", size_of::<Event>()),
-        ("ink_stats", size_of::<Stats>()),
-        ("ink_mark", size_of::<Mark>()),
-        ("ink_host", size_of::<Host>()),
-    ];
-    let numbers = [
-        ("INK_TOO_SMALL", TOO_SMALL),
-        ("INK_INTERNAL", INTERNAL),
-        ("INK_IO", IO),
-        ("INK_CANCELLED", CANCELLED),
-        ("INK_INVALID", INVALID),
-        ("INK_FINISHED", FINISHED),
-        ("INK_SHIFTED", SHIFTED),
-    ];
-    let folder = tempfile::tempdir().unwrap();
-    let (source, program) = (folder.path().join("sizes.c"), folder.path().join("sizes"));
-    let mut text = "#include <inkstone.h>\n#include <stdio.h>\nint main(void) {\n".to_owned();
-    for (name, _) in sizes {
-        text += &format!("printf(\"{name} %u\\n\", (unsigned)sizeof({name}));\n");
-    }
-    for (name, _) in numbers {
-        text += &format!("printf(\"{name} %d\\n\", (int){name});\n");
-    }
-    text += "return 0;\n}\n";
-    fs::write(&source, text).unwrap();
-    cc(&source, &program, &[]);
-    let output = Command::new(&program).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let sizes = sizes.iter().map(|(name, size)| format!("{name} {size}\n"));
-    let numbers = numbers
-        .iter()
-        .map(|(name, number)| format!("{name} {number}\n"));
-    assert_eq!(said, sizes.chain(numbers).collect::<String>());
 }
 
 #[test]
