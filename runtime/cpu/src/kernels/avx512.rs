@@ -14,6 +14,9 @@ use crate::isa::Isa;
 /// Bytes ahead that weights are asked for, where one row of activations leaves nothing else to wait for.
 const AHEAD: usize = 4096;
 
+/// Whether there is code of its own for every count of rows that is fast.
+const MANY: bool = cfg!(not(feature = "small"));
+
 /// How tiles of some codes are unpacked.
 pub(super) trait Unpack {
     const CODES: &'static Codes;
@@ -86,11 +89,11 @@ unsafe fn rows<C: Unpack, const P: usize, const HALVES: bool>(
         let out = &mut out[first * P..];
         first += match job.rows.count - first {
             // SAFETY: the caller's promise; as many rows are left.
-            6.. => unsafe { tokens::<C, P, 6, HALVES>(job, first, out) },
+            6.. if MANY => unsafe { tokens::<C, P, 6, HALVES>(job, first, out) },
             // SAFETY: the caller's promise; as many rows are left.
             4.. => unsafe { tokens::<C, P, 4, HALVES>(job, first, out) },
             // SAFETY: the caller's promise; as many rows are left.
-            2.. => unsafe { tokens::<C, P, 2, HALVES>(job, first, out) },
+            2.. if MANY => unsafe { tokens::<C, P, 2, HALVES>(job, first, out) },
             // SAFETY: the caller's promise; as many rows are left.
             _ => unsafe { tokens::<C, P, 1, HALVES>(job, first, out) },
         };
