@@ -19,7 +19,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 story=$work/story.ink
 text="Once upon a time"
-"$inkstone" -q convert "$materials/models/stories260K-f32.gguf" --weights q4 -o "$story" > /dev/null
+gguf=$(cd "$materials" && pwd)/models/stories260K-f32.gguf
+"$inkstone" -q convert "$gguf" --weights q4 -o "$story" > /dev/null
 "$inkstone" -q run "$story" "$text" --temp 0 -n 64 > "$work/printed"
 
 # `began` and `took WHAT`: how long a part took.
@@ -32,7 +33,8 @@ pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
 pip install ./runtime/bindings numpy "$(grep -o 'uniffi-bindgen==[0-9.]*' runtime/bindings/pyproject.toml)"
 took "the wheel is installed"
 began
-(cd "$work" && INKSTONE_STORY=$story INKSTONE=$inkstone "$venv/bin/python" -m unittest discover -s "$OLDPWD/runtime/bindings/python/tests")
+INKSTONE_STORY=$story INKSTONE_GGUF=$gguf INKSTONE=$inkstone \
+  "$venv/bin/python" -B -m unittest discover -s runtime/bindings/python/tests
 "$venv/bin/python" examples/python/answer.py "$story" "$text" --limit 64 > "$work/answer" 2> /dev/null
 diff -bB "$work/answer" "$work/printed"
 took "Python streams what the program prints"

@@ -171,13 +171,20 @@ impl Session {
             return Err(InkstoneError::invalid("no logits: nothing was fed"));
         }
         if session.done() == session.position() {
-            // Its last token is run again: which row it left is not known here.
-            let last = session.position() - 1;
-            let token = session.tokens()[last as usize];
-            session.rewind(last)?;
-            session.feed(&[token])?;
+            run_last_again(&mut session)?;
         }
         while !matches!(session.advance()?, Step::Ready | Step::Idle) {}
         Ok(take(session.logits(0)))
     }
+}
+
+/// Queues the last token, which has been run: where its logits are is not known any more.
+fn run_last_again(session: &mut engine::Session) -> Result<()> {
+    let end = session.mark();
+    let last = end.position() - 1;
+    let token = session.tokens()[last as usize];
+    session.rewind(last)?;
+    session.feed(&[token])?;
+    // As far as the sampler is concerned, nothing has happened.
+    Ok(session.rewind(end)?)
 }

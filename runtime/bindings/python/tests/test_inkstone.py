@@ -1,7 +1,11 @@
-"""What the package promises, on a small model: INKSTONE_STORY is its file, INKSTONE the command line program."""
+"""What the package promises, on a small model.
+
+INKSTONE_STORY is its file, INKSTONE_GGUF what it was converted from, INKSTONE the command line program.
+"""
 
 import json
 import os
+import struct
 import subprocess
 import tempfile
 import threading
@@ -12,6 +16,7 @@ from pathlib import Path
 import inkstone
 
 STORY = os.environ.get("INKSTONE_STORY")
+GGUF = os.environ.get("INKSTONE_GGUF")
 PROGRAM = os.environ.get("INKSTONE")
 PROMPT = "Once upon a time"
 
@@ -72,6 +77,53 @@ class Streaming(Test):
         session.stream(PROMPT, limit=4).read()
         tokens = self.model.tokenize(PROMPT)
         self.assertEqual(session.prompt(tokens), len(tokens))
+
+
+@unittest.skipUnless(PROGRAM and GGUF, "INKSTONE or INKSTONE_GGUF is not set")
+class Chatting(unittest.TestCase):
+    TEMPLATE = (
+        "{% if not messages %}{{ raise_exception('nobody speaks') }}{% endif %}"
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+    )
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        gguf, ink = Path(folder.name) / "chat.gguf", Path(folder.name) / "chat.ink"
+        gguf.write_bytes(with_template(Path(GGUF).read_bytes(), cls.TEMPLATE))
+        command = [PROGRAM, "-q", "convert", gguf, "--weights", "q4", "-o", ink]
+        subprocess.run(command, check=True, capture_output=True)
+        cls.model = inkstone.Model(ink)
+        cls.addClassCleanup(cls.model.close)
+
+    def test_conversation_is_rendered_and_what_was_run_is_kept(self):
+        self.assertTrue(self.model.has_template)
+        talk = [{"role": "user", "content": "Tell a “story”."}]
+        self.assertEqual(self.model.render_chat(talk).rstrip(), "user: Tell a “story”.\nassistant:")
+        with self.model.session() as session:
+            first = session.chat(talk, limit=12)
+            self.assertTrue(first.read())
+            talk += [{"role": "assistant", "content": "No."}, {"role": "user", "content": "More."}]
+            whole = len(self.model.tokenize(self.model.render_chat(talk)))
+            second = session.chat(talk, limit=4)
+            self.assertTrue(second.read())
+        self.assertLess(second.stats.prompt_tokens, whole - first.stats.prompt_tokens // 2)
+
+    def test_template_that_refuses_is_an_error(self):
+        with self.model.session() as session:
+            with self.assertRaisesRegex(inkstone.InkstoneError.Invalid, "nobody speaks"):
+                session.chat([])
+
+
+def with_template(gguf, template):
+    """The GGUF file with a chat template, put before its other records and as long as keeps its data aligned."""
+    key = b"tokenizer.chat_template"
+    template = template.encode()
+    template += b" " * (-(8 + len(key) + 4 + 8 + len(template)) % 32)
+    record = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(template)) + template
+    tensors, records = struct.unpack_from("<QQ", gguf, 8)
+    return gguf[:8] + struct.pack("<QQ", tensors, records + 1) + record + gguf[24:]
 
 
 class Cancelling(Test):
@@ -189,6 +241,18 @@ class State(Test):
         other.feed(one.tokens)
         self.assertEqual(one._native.logits_bytes(), other._native.logits_bytes())
         self.assertEqual(len(one._native.logits()), self.model.vocabulary)
+
+    def test_looking_at_logits_changes_nothing_that_is_drawn(self):
+        sessions = self.session(), self.session()
+        for session in sessions:
+            session.sampling(temperature=1.0, mirostat_tau=3.0, seed=3)
+            session.feed(PROMPT)
+        for _ in range(8):
+            for session in sessions:
+                session.stream(limit=3).read()
+            sessions[0]._native.logits_bytes()
+            sessions[0]._native.logits_bytes()
+        self.assertEqual(sessions[0].tokens, sessions[1].tokens)
 
     def test_saved_state_goes_on_as_if_nothing_had_been(self):
         one, other = self.session(), self.session()
