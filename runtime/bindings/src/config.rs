@@ -32,6 +32,9 @@ pub struct SessionConfig {
     /// Tokens are run one at a time, without guesses, which change speed only.
     #[uniffi(default = false)]
     pub plain: bool,
+    /// The session is for `embed` and nothing else.
+    #[uniffi(default = false)]
+    pub embeddings: bool,
     /// A smaller model of the same vocabulary that guesses.
     #[uniffi(default = None)]
     pub draft: Option<Arc<Model>>,
@@ -48,6 +51,27 @@ pub enum Kv {
     Int4,
     /// Four bytes a number, the yardstick.
     F32,
+}
+
+/// How the vectors of tokens become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The last token's.
+    Last,
+    /// The first token's.
+    First,
+}
+
+impl Pooling {
+    pub(crate) fn engine(self) -> engine::Pooling {
+        match self {
+            Pooling::Mean => engine::Pooling::Mean,
+            Pooling::Last => engine::Pooling::Last,
+            Pooling::First => engine::Pooling::First,
+        }
+    }
 }
 
 /// What a session will take, exactly, before it exists.
@@ -174,6 +198,7 @@ impl SessionConfig {
             batch: self.batch.unwrap_or(usual.batch),
             rewind: self.rewind.unwrap_or(usual.rewind),
             kv: self.kv.map_or(usual.kv, Kv::engine),
+            embeddings: self.embeddings,
             full: self
                 .shift_keep
                 .map_or(usual.full, |keep| Full::Shift { keep }),

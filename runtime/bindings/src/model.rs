@@ -35,6 +35,16 @@ impl Model {
         }))
     }
 
+    /// This model with an adapter's file beside those it has, scaled; both share the mapped file, and so may any number.
+    #[uniffi::method(default(scale = 1.0))]
+    pub fn attach(&self, adapter: String, scale: f32) -> Result<Arc<Model>> {
+        let adapter = engine::Adapter::open(Path::new(&adapter))?;
+        Ok(Arc::new(Model {
+            engine: self.engine.attach(&[(adapter, scale)])?,
+            grammars: Mutex::new(None),
+        }))
+    }
+
     /// The name in the file, or else that of the file.
     pub fn name(&self) -> String {
         self.engine.name()

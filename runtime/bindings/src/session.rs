@@ -7,7 +7,7 @@ use inkstone_engine as engine;
 use inkstone_engine::{Canceller, Generation, Step, text};
 
 use crate::answer::Answer;
-use crate::config::{AnswerOptions, Sampling};
+use crate::config::{AnswerOptions, Pooling, Sampling};
 use crate::error::{InkstoneError, Result, lock};
 use crate::model::Model;
 
@@ -102,6 +102,14 @@ impl Session {
     /// As `logits`: the bytes of the numbers, four each, little-endian.
     pub fn logits_bytes(&self) -> Result<Vec<u8>> {
         self.with_logits(|logits| logits.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    /// The vector of a text, of length 1 and as wide as the model; of a session for embeddings.
+    pub fn embed(&self, tokens: &[u32], pooling: Pooling) -> Result<Vec<f32>> {
+        let mut vector = vec![0.0; self.model.engine().spec().width as usize];
+        let mut session = lock(&self.engine)?;
+        session.embed(tokens, pooling.engine(), true, &mut vector)?;
+        Ok(vector)
     }
 
     /// Tokens in the sequence.

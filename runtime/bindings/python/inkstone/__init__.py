@@ -12,7 +12,7 @@ any thread. Whatever goes wrong is an `InkstoneError`; its subclasses say what t
 
 from ._answer import Answer
 from ._model import Model
-from ._native import Finish, InkstoneError, Kv, Mark, Piece, Plan, Purpose, Stats, version
+from ._native import Finish, InkstoneError, Kv, Mark, Piece, Plan, Pooling, Purpose, Stats, version
 from ._session import Session
 
 __version__ = version()
@@ -25,6 +25,7 @@ __all__ = [
     "Model",
     "Piece",
     "Plan",
+    "Pooling",
     "Purpose",
     "Session",
     "Stats",

@@ -19,6 +19,19 @@ class Model(Closing[_native.Model]):
     def __init__(self, path: Union[str, "os.PathLike[str]"]) -> None:
         super().__init__(_native.Model.open(os.fspath(path)))
 
+    def attach(self, adapter: Union[str, "os.PathLike[str]"], scale: float = 1.0) -> "Model":
+        """This model with an adapter's file beside those it has, scaled. Both share the mapped file.
+
+        `inkstone adapter import` writes such a file.
+        """
+        return Model._of(self._native.attach(os.fspath(adapter), scale))
+
+    @classmethod
+    def _of(cls, native: _native.Model) -> "Model":
+        model = cls.__new__(cls)
+        Closing.__init__(model, native)
+        return model
+
     @property
     def name(self) -> str:
         """The name in the file, or else that of the file."""
@@ -62,7 +75,7 @@ class Model(Closing[_native.Model]):
     def session(self, **config: Any) -> Session:
         """Reserves a session: all its memory and threads.
 
-        `context`, `threads`, `batch`, `rewind`, `kv` (a `Kv`), `shift_keep`, `plain` and `draft` (a `Model`) are those
+        `context`, `threads`, `batch`, `rewind`, `kv` (a `Kv`), `shift_keep`, `plain`, `embeddings` and `draft` (a `Model`) are those
         of `SessionConfig`; what is left out is the engine's choice.
         """
         return Session(self._native, self._native.session(_config(**config)))

@@ -104,6 +104,15 @@ class Session(Closing[_native.Session]):
 
         return numpy.frombuffer(self._native.logits_bytes(), dtype="<f4").astype(numpy.float32)
 
+    def embed(
+        self, text: Union[str, Iterable[int]], pooling: _native.Pooling = _native.Pooling.MEAN
+    ) -> "numpy.ndarray[Any, numpy.dtype[numpy.float32]]":
+        """The vector of a text, of length 1 and as wide as the model. Needs NumPy, and `session(embeddings=True)`."""
+        import numpy
+
+        tokens = self._model.tokenize(text) if isinstance(text, str) else list(text)
+        return numpy.array(self._native.embed(tokens, pooling), dtype=numpy.float32)
+
     def cancel(self) -> None:
         """Stops the running call, or else the next one that computes; from any thread, waiting for nothing."""
         self._native.cancel()

@@ -218,6 +218,57 @@ class Constraining(Test):
                 self.session().stream(PROMPT, json_schema=schema)
 
 
+class Adapting(Test):
+    def adapter(self, folder):
+        """An adapter of rank 2 over the values of the first layer, as PEFT writes it, then as a file of ours."""
+        peft = Path(folder, "peft")
+        peft.mkdir()
+        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["v_proj"]}
+        Path(peft, "adapter_config.json").write_text(json.dumps(config))
+        header, data = {}, b""
+        for name, shape in (("A", [2, 64]), ("B", [32, 2])):
+            numbers = [(i * 7 % 11 - 5) / 10 for i in range(shape[0] * shape[1])]
+            begin, data = len(data), data + struct.pack(f"<{len(numbers)}f", *numbers)
+            tensor = f"base_model.model.model.layers.0.self_attn.v_proj.lora_{name}.weight"
+            header[tensor] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, len(data)]}
+        header = json.dumps(header).encode()
+        Path(peft, "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + data)
+        path = Path(folder, "adapter.ink")
+        command = [PROGRAM, "-q", "adapter", "import", peft, "--base", STORY, "-o", path]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return path
+
+    @unittest.skipUnless(PROGRAM, "INKSTONE names no program")
+    def test_attached_adapter_changes_its_model_alone(self):
+        def told(model):
+            with model.session() as session:
+                return session.stream(PROMPT, limit=48).read()
+
+        before = told(self.model)
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.adapter(folder)
+            with self.model.attach(path) as taught, self.model.attach(path, scale=0.0) as same:
+                self.assertNotEqual(told(taught), before)
+                self.assertEqual(told(same), before)
+            with self.assertRaises(inkstone.InkstoneError):
+                self.model.attach(STORY)
+        self.assertEqual(told(self.model), before)
+
+
+class Embedding(Test):
+    def test_vectors_have_length_one_and_tell_texts_apart(self):
+        session = self.session(embeddings=True)
+        day, sun, other = map(session.embed, ["a sunny day", "a sunny day!", "Tom was very sad"])
+        for vector in (day, sun, other):
+            self.assertAlmostEqual(float(vector @ vector), 1, places=5)
+        self.assertGreater(float(day @ sun), float(day @ other))
+        self.assertNotEqual(session.embed("a sunny day", inkstone.Pooling.LAST).tolist(), day.tolist())
+        with self.assertRaises(inkstone.InkstoneError):
+            session.stream(PROMPT, limit=1).read()
+        with self.assertRaises(inkstone.InkstoneError):
+            self.session().embed("a sunny day")
+
+
 class State(Test):
     def test_logits_are_finite_one_for_each_token_and_choose_the_next(self):
         try:
