@@ -13,12 +13,30 @@ mod run;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 #[path = "simd/aarch64.rs"]
 mod run;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+#[path = "simd/wasm.rs"]
+mod run;
 #[cfg(not(any(
     all(target_arch = "x86_64", feature = "std"),
-    all(target_arch = "aarch64", target_feature = "neon")
+    all(target_arch = "aarch64", target_feature = "neon"),
+    all(
+        target_arch = "wasm32",
+        target_feature = "simd128",
+        not(feature = "small")
+    )
 )))]
 #[path = "simd/other.rs"]
 mod run;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+mod simd128;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +48,12 @@ pub(crate) use avx512::Avx512;
 pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
 pub(crate) use run::run;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+pub(crate) use simd128::Simd128;
 
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
