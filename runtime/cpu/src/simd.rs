@@ -68,6 +68,8 @@ pub(crate) trait Simd: Copy {
     type I: Copy;
     /// Accumulators of sixteen lanes that stay in registers beside what they are fed with.
     const ACCUMULATORS: usize;
+    /// Whether a single f16 is so dear that vectors of them are turned to numbers first.
+    const DEAR_F16: bool = false;
 
     fn splat(self, x: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;

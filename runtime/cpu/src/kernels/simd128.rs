@@ -220,33 +220,6 @@ const fn span<C: Unpack, const PART: usize>() -> usize {
     span
 }
 
-/// Sums of four rows: in 16 bits, two for each row, and in 32.
-#[derive(Clone, Copy)]
-struct Sums {
-    narrow: v128,
-    wide: v128,
-}
-
-impl Sums {
-    /// Adds the products of a quad.
-    #[inline(always)]
-    fn add<const NARROW: bool>(&mut self, w: Split, a: Split) {
-        for (w, a) in w.into_iter().zip(a) {
-            if NARROW {
-                self.narrow = i16x8_add(self.narrow, i16x8_mul(w, a));
-            } else {
-                self.wide = i32x4_add(self.wide, i32x4_dot_i16x8(w, a));
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn widen(&mut self) {
-        self.wide = i32x4_add(self.wide, i32x4_extadd_pairwise_i16x8(self.narrow));
-        self.narrow = i16x8_splat(0);
-    }
-}
-
 /// Sums of the quads of `PART`, a lane for each row, with every row of activations; those add up to `sums_a`.
 ///
 /// # Safety
@@ -257,14 +230,17 @@ unsafe fn dots<C: Unpack, const V: usize, const T: usize, const PART: usize>(
     tile: *const u8,
     codes: &[*const i8; T],
 ) -> [[v128; V]; T] {
-    // SAFETY: the caller's promise.
-    let a = codes.map(|codes| unsafe { activations(codes) });
-    let mut sums = sums_a.map(|sum| {
-        [Sums {
-            narrow: i16x8_splat(0),
-            wide: i32x4_splat(const { -C::CODES.bias() } * sum),
-        }; V]
-    });
+    // Closures would not be inlined, here and below.
+    let mut a = [[[i16x8_splat(0); 2]; 2]; T];
+    let mut sums = Sums {
+        narrow: [[i16x8_splat(0); V]; T],
+        wide: [[i32x4_splat(0); V]; T],
+    };
+    for t in 0..T {
+        // SAFETY: the caller's promise.
+        a[t] = unsafe { activations(codes[t]) };
+        sums.wide[t] = [i32x4_splat(const { -C::CODES.bias() } * sums_a[t]); V];
+    }
     // SAFETY: the caller's promise.
     unsafe { step::<C, V, T, PART, 0>(&mut sums, tile, &a) };
     // SAFETY: the caller's promise.
@@ -273,7 +249,44 @@ unsafe fn dots<C: Unpack, const V: usize, const T: usize, const PART: usize>(
     unsafe { step::<C, V, T, PART, 2>(&mut sums, tile, &a) };
     // SAFETY: the caller's promise.
     unsafe { step::<C, V, T, PART, 3>(&mut sums, tile, &a) };
-    sums.map(|sums| sums.map(|sum| sum.wide))
+    sums.wide
+}
+
+/// Quads of `PART` after step `j`.
+const fn quads<const PART: usize>(j: usize) -> usize {
+    if PART == BOTH { 2 * j + 2 } else { j + 1 }
+}
+
+/// Sums of four rows each: in 16 bits, two for each row, and in 32.
+struct Sums<const V: usize, const T: usize> {
+    narrow: [[v128; V]; T],
+    wide: [[v128; V]; T],
+}
+
+impl<const V: usize, const T: usize> Sums<V, T> {
+    /// Adds the products of vector `v` of a quad with that quad of every row of activations.
+    #[inline(always)]
+    fn add<const NARROW: bool>(&mut self, v: usize, w: Split, a: &[Split; T]) {
+        for t in 0..T {
+            let [even, odd] = a[t];
+            if NARROW {
+                let sum = i16x8_add(self.narrow[t][v], i16x8_mul(w[0], even));
+                self.narrow[t][v] = i16x8_add(sum, i16x8_mul(w[1], odd));
+            } else {
+                let sum = i32x4_add(self.wide[t][v], i32x4_dot_i16x8(w[0], even));
+                self.wide[t][v] = i32x4_add(sum, i32x4_dot_i16x8(w[1], odd));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn widen(&mut self, v: usize) {
+        for t in 0..T {
+            let narrow = i32x4_extadd_pairwise_i16x8(self.narrow[t][v]);
+            self.wide[t][v] = i32x4_add(self.wide[t][v], narrow);
+            self.narrow[t][v] = i16x8_splat(0);
+        }
+    }
 }
 
 /// Quads `J` and `J + 4`, as far as they are of `PART`, with every row of activations.
@@ -282,11 +295,17 @@ unsafe fn dots<C: Unpack, const V: usize, const T: usize, const PART: usize>(
 /// `tile` points to the vectors' bytes in the first quad of a whole tile.
 #[inline(always)]
 unsafe fn step<C: Unpack, const V: usize, const T: usize, const PART: usize, const J: usize>(
-    sums: &mut [[Sums; V]; T],
+    sums: &mut Sums<V, T>,
     tile: *const u8,
     a: &[[Split; 2]; T],
 ) {
-    let a = a.map(|halves| halves.map(|half| half.map(repeat::<J>)));
+    let mut repeated = [[[i16x8_splat(0); 2]; T]; 2];
+    for t in 0..T {
+        for half in [LOW, HIGH] {
+            let [even, odd] = a[t][half];
+            repeated[half][t] = [repeat::<J>(even), repeat::<J>(odd)];
+        }
+    }
     for v in 0..V {
         // SAFETY: the caller's promise.
         let w = unsafe { C::pair::<J>(tile.add(v * VECTOR)) };
@@ -295,18 +314,14 @@ unsafe fn step<C: Unpack, const V: usize, const T: usize, const PART: usize, con
                 continue;
             }
             let w = [v128_and(w[half], u16x8_splat(255)), u16x8_shr(w[half], 8)];
-            for t in 0..T {
-                let sums = &mut sums[t][v];
-                if const { span::<C, PART>() >= 2 } {
-                    sums.add::<true>(w, a[t][half]);
-                } else {
-                    sums.add::<false>(w, a[t][half]);
-                }
+            if const { span::<C, PART>() >= 2 } {
+                sums.add::<true>(v, w, &repeated[half]);
+            } else {
+                sums.add::<false>(v, w, &repeated[half]);
             }
         }
-        let quads = if PART == BOTH { 2 * J + 2 } else { J + 1 };
-        if const { span::<C, PART>() >= 2 } && quads.is_multiple_of(span::<C, PART>()) {
-            sums.iter_mut().for_each(|sums| sums[v].widen());
+        if const { span::<C, PART>() >= 2 && quads::<PART>(J).is_multiple_of(span::<C, PART>()) } {
+            sums.widen(v);
         }
     }
 }
@@ -317,11 +332,13 @@ unsafe fn step<C: Unpack, const V: usize, const T: usize, const PART: usize, con
 /// `codes` points to 32 codes.
 #[inline(always)]
 unsafe fn activations(codes: *const i8) -> [Split; 2] {
-    [0, VECTOR].map(|skip| {
+    let mut halves = [[i16x8_splat(0); 2]; 2];
+    for (half, to) in halves.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
-        let codes = unsafe { load(codes.add(skip).cast()) };
-        [i16x8_shr(i16x8_shl(codes, 8), 8), i16x8_shr(codes, 8)]
-    })
+        let codes = unsafe { load(codes.add(half * VECTOR).cast()) };
+        *to = [i16x8_shr(i16x8_shl(codes, 8), 8), i16x8_shr(codes, 8)];
+    }
+    halves
 }
 
 /// Lane `J`, four times.

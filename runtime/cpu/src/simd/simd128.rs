@@ -17,6 +17,7 @@ impl Simd for Simd128 {
     type F = Vectors;
     type I = Vectors;
     const ACCUMULATORS: usize = 2;
+    const DEAR_F16: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
