@@ -78,8 +78,13 @@ impl Default for Recipe {
 pub fn ink(recipe: &Recipe) -> Vec<u8> {
     static COUNT: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
     let count = COUNT.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
-    let path =
-        std::env::temp_dir().join(format!("inkstone-tiny-{}-{count}.ink", std::process::id()));
+    // WebAssembly's system has no processes, and says nothing of folders.
+    let (folder, process) = if cfg!(target_family = "wasm") {
+        ("/tmp".into(), 0)
+    } else {
+        (std::env::temp_dir(), std::process::id())
+    };
+    let path = folder.join(format!("inkstone-tiny-{process}-{count}.ink"));
     write(recipe, &path);
     let bytes = std::fs::read(&path).expect("it was just written");
     std::fs::remove_file(&path).expect("it is ours");

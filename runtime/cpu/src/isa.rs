@@ -6,9 +6,21 @@ mod found;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 #[path = "isa/aarch64.rs"]
 mod found;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+#[path = "isa/wasm.rs"]
+mod found;
 #[cfg(not(any(
     all(target_arch = "x86_64", feature = "std"),
-    all(target_arch = "aarch64", target_feature = "neon")
+    all(target_arch = "aarch64", target_feature = "neon"),
+    all(
+        target_arch = "wasm32",
+        target_feature = "simd128",
+        not(feature = "small")
+    )
 )))]
 #[path = "isa/other.rs"]
 mod found;
@@ -31,6 +43,8 @@ pub enum Isa {
     Dotprod,
     /// NEON, FEAT_DotProd and FEAT_I8MM: `smmla`, `usmmla`, `usdot`.
     I8mm,
+    /// WebAssembly's vectors of 128 bits, where the build has them: a module with them runs nowhere else.
+    Simd128,
 }
 
 /// Every instruction set with its name, better ones later.
@@ -42,6 +56,7 @@ pub static ISAS: &[(&str, Isa)] = &[
     ("neon", Isa::Neon),
     ("dotprod", Isa::Dotprod),
     ("i8mm", Isa::I8mm),
+    ("simd128", Isa::Simd128),
 ];
 
 /// The environment's variable that forces an instruction set.

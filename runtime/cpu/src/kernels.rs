@@ -14,7 +14,12 @@ pub(crate) mod amx;
 mod arm;
 #[cfg(any(
     all(target_arch = "x86_64", feature = "std"),
-    all(target_arch = "aarch64", target_feature = "neon")
+    all(target_arch = "aarch64", target_feature = "neon"),
+    all(
+        target_arch = "wasm32",
+        target_feature = "simd128",
+        not(feature = "small")
+    )
 ))]
 mod at;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
@@ -31,9 +36,21 @@ mod i8mm;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 #[path = "kernels/aarch64.rs"]
 mod list;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+#[path = "kernels/wasm.rs"]
+mod list;
 #[cfg(not(any(
     all(target_arch = "x86_64", feature = "std"),
-    all(target_arch = "aarch64", target_feature = "neon")
+    all(target_arch = "aarch64", target_feature = "neon"),
+    all(
+        target_arch = "wasm32",
+        target_feature = "simd128",
+        not(feature = "small")
+    )
 )))]
 #[path = "kernels/other.rs"]
 mod list;
@@ -43,6 +60,12 @@ mod list;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
 mod portable;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+mod simd128;
 mod six;
 #[cfg_attr(not(feature = "small"), allow(dead_code))]
 mod small;

@@ -13,12 +13,30 @@ mod run;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 #[path = "simd/aarch64.rs"]
 mod run;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+#[path = "simd/wasm.rs"]
+mod run;
 #[cfg(not(any(
     all(target_arch = "x86_64", feature = "std"),
-    all(target_arch = "aarch64", target_feature = "neon")
+    all(target_arch = "aarch64", target_feature = "neon"),
+    all(
+        target_arch = "wasm32",
+        target_feature = "simd128",
+        not(feature = "small")
+    )
 )))]
 #[path = "simd/other.rs"]
 mod run;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+mod simd128;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +48,12 @@ pub(crate) use avx512::Avx512;
 pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
 pub(crate) use run::run;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+pub(crate) use simd128::Simd128;
 
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
@@ -44,6 +68,8 @@ pub(crate) trait Simd: Copy {
     type I: Copy;
     /// Accumulators of sixteen lanes that stay in registers beside what they are fed with.
     const ACCUMULATORS: usize;
+    /// Whether a single f16 is so dear that vectors of them are turned to numbers first.
+    const DEAR_F16: bool = false;
 
     fn splat(self, x: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;

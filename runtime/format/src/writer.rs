@@ -381,7 +381,13 @@ fn create_beside(path: &Path) -> Result<(fs::File, PathBuf), WriteError> {
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let mut temporary = OsString::from(".");
     temporary.push(name);
-    temporary.push(format!(".{}-{count}.part", process::id()));
+    // WebAssembly's system has no processes.
+    let process = if cfg!(target_family = "wasm") {
+        0
+    } else {
+        process::id()
+    };
+    temporary.push(format!(".{process}-{count}.part"));
     let temporary = folder_of(path).join(temporary);
     let file = OpenOptions::new()
         .write(true)

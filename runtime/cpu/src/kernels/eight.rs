@@ -133,3 +133,30 @@ pub(super) mod neon {
         }
     }
 }
+
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+pub(super) mod simd128 {
+    //! WebAssembly.
+    #![allow(unsafe_code)]
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::simd128::{Pair, QUAD, Unpack, load};
+
+    pub(in crate::kernels) struct Bytes;
+
+    impl Unpack for Bytes {
+        const CODES: &'static Codes = &codes::I8;
+
+        #[inline(always)]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            [J, J + 4].map(|q| unsafe { load(tile.add(q * QUAD)) })
+        }
+    }
+}

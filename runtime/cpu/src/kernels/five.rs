@@ -226,3 +226,63 @@ pub(super) mod neon {
         }
     }
 }
+
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+pub(super) mod simd128 {
+    //! WebAssembly.
+    #![allow(unsafe_code)]
+
+    use core::arch::wasm32::*;
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::four::simd128::nibbles;
+    use crate::kernels::simd128::{Pair, Unpack, load};
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I5;
+
+        #[inline(always)]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            unsafe { five::<J>(tile) }
+        }
+    }
+
+    pub(in crate::kernels) struct Unsigned;
+
+    impl Unpack for Unsigned {
+        const CODES: &'static Codes = &codes::U5;
+
+        #[inline(always)]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            unsafe { five::<J>(tile) }
+        }
+    }
+
+    /// Quads `J` and `J + 4` of a plane of four bits and one of one bit.
+    ///
+    /// # Safety
+    /// As [`Unpack::pair`].
+    #[inline(always)]
+    unsafe fn five<const J: usize>(tile: *const u8) -> Pair {
+        // SAFETY: the caller's promise.
+        let [low, high] = unsafe { nibbles::<J>(tile) };
+        // SAFETY: the caller's promise.
+        let bits = unsafe { load(tile.add(256)) };
+        // Bits `J` and `J + 4` of each byte become bit 4; what crosses into the next byte is masked off.
+        let bit = |shifted| v128_and(shifted, u8x16_splat(16));
+        [
+            v128_or(low, bit(u16x8_shl(bits, 4 - J as u32))),
+            v128_or(high, bit(u16x8_shr(bits, J as u32))),
+        ]
+    }
+}

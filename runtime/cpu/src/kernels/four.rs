@@ -354,3 +354,72 @@ pub(super) mod neon {
         nibbles.map(|n| vreinterpretq_s8_u8(n))
     }
 }
+
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+pub(super) mod simd128 {
+    //! WebAssembly.
+    #![allow(unsafe_code)]
+
+    use core::arch::wasm32::*;
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::simd128::{Pair, QUAD, Unpack, load};
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I4;
+
+        #[inline(always)]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            unsafe { nibbles::<J>(tile) }
+        }
+    }
+
+    pub(in crate::kernels) struct Unsigned;
+
+    impl Unpack for Unsigned {
+        const CODES: &'static Codes = &codes::U4;
+
+        #[inline(always)]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            unsafe { nibbles::<J>(tile) }
+        }
+    }
+
+    pub(in crate::kernels) struct Table;
+
+    impl Unpack for Table {
+        const CODES: &'static Codes = &codes::NL4;
+
+        #[inline(always)]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the table is sixteen bytes.
+            let table = unsafe { load(codes::NL4_LEVELS.as_ptr().cast()) };
+            // 128 more, as an unsigned byte.
+            let table = v128_xor(table, i8x16_splat(-128));
+            // SAFETY: the caller's promise.
+            unsafe { nibbles::<J>(tile) }.map(|codes| u8x16_swizzle(table, codes))
+        }
+    }
+
+    /// The low and the high nibble of each byte of four rows: quads `J` and `J + 4`.
+    ///
+    /// # Safety
+    /// As [`Unpack::pair`].
+    #[inline(always)]
+    pub(in crate::kernels) unsafe fn nibbles<const J: usize>(tile: *const u8) -> Pair {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { load(tile.add(J * QUAD)) };
+        // Shifts are of 16 bits: those of bytes take more instructions.
+        [bytes, u16x8_shr(bytes, 4)].map(|nibbles| v128_and(nibbles, u8x16_splat(15)))
+    }
+}

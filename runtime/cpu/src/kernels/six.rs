@@ -154,3 +154,44 @@ pub(super) mod neon {
         }
     }
 }
+
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(feature = "small")
+))]
+pub(super) mod simd128 {
+    //! WebAssembly.
+    #![allow(unsafe_code)]
+
+    use core::arch::wasm32::*;
+
+    use inkstone_quant::Codes;
+
+    use super::codes;
+    use crate::kernels::four::simd128::nibbles;
+    use crate::kernels::simd128::{Pair, QUAD, Unpack, load};
+
+    pub(in crate::kernels) struct Signed;
+
+    impl Unpack for Signed {
+        const CODES: &'static Codes = &codes::I6;
+
+        #[inline(always)]
+        unsafe fn pair<const J: usize>(tile: *const u8) -> Pair {
+            // SAFETY: the caller's promise.
+            let mut pair = unsafe { nibbles::<J>(tile) };
+            for (half, pair) in pair.iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                let high = unsafe { load(tile.add(256 + half * QUAD)) };
+                // Bits `2·J` and the next become bits 4 and 5; what crosses into the next byte is masked off.
+                let shifted = match J {
+                    0 | 1 => u16x8_shl(high, 4 - 2 * J as u32),
+                    _ => u16x8_shr(high, 2 * J as u32 - 4),
+                };
+                *pair = v128_or(*pair, v128_and(shifted, u8x16_splat(48)));
+            }
+            pair
+        }
+    }
+}

@@ -16,7 +16,7 @@ use inkstone_quant::{GROUP, hadamard, math};
 
 use super::{Run, round};
 use crate::arena::{Arena, Plain, cut, quads_of, share};
-use crate::simd::{self, Simd, Task};
+use crate::simd::{self, LANES, Simd, Task};
 use crate::team::Worker;
 use tile::{Keys, Queries, Tile, Values};
 
@@ -230,6 +230,7 @@ impl Task for Attention<'_, '_> {
         let (width, n) = (unit.op.cache.width, unit.heads.len());
         let many = unit.tokens.len() * n > TOGETHER
             || unit.op.cache.kv == Kv::Int4
+            || (S::DEAR_F16 && !width.is_multiple_of(LANES))
             || cfg!(feature = "small");
         let keys = cut(&mut scratch, TILE * width);
         let values = cut(&mut scratch, TILE * width);

@@ -94,12 +94,14 @@ impl Shape {
     /// The file's bytes.
     pub fn file(&self, seed: u64) -> Vec<u8> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "inkstone-cpu-{}-{}.ink",
-            std::process::id(),
-            COUNTER.fetch_add(1, Ordering::Relaxed)
-        );
-        let path: PathBuf = std::env::temp_dir().join(name);
+        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+        // WebAssembly's system has no processes, and says nothing of folders.
+        let (folder, process) = if cfg!(target_family = "wasm") {
+            (PathBuf::from("/tmp"), 0)
+        } else {
+            (std::env::temp_dir(), std::process::id())
+        };
+        let path = folder.join(format!("inkstone-cpu-{process}-{count}.ink"));
         let mut spec = self.spec().to_bytes().to_vec();
         self.windows
             .iter()

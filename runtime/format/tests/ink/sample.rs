@@ -62,9 +62,14 @@ pub(crate) fn write(
     writer.finish().unwrap()
 }
 
+/// A folder that goes when the test ends.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
 /// The bytes of a file of those sections and tensors.
 pub(crate) fn built(sections: &[(SectionKind, &[u8])], tensors: &[Declaration]) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("sample.ink");
     write(&path, sections, tensors);
     std::fs::read(path).unwrap()

@@ -1,16 +1,15 @@
 //! What the writer writes is what is read, and nothing half-written ever bears the file's name.
 
-use crate::sample::{Random, SECTIONS, built, sample, tensors, weights, write};
+use crate::sample::{Random, SECTIONS, built, folder, sample, tensors, weights, write};
 use inkstone_format::{Declaration, File, SectionKind, WriteError, Writer};
 use inkstone_quant::FORMATS;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
-use std::process::Command;
 
 #[test]
 fn what_is_written_is_read_in_any_order_and_pieces() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("model.ink");
     let mut random = Random(3);
     for _ in 0..60 {
@@ -64,7 +63,7 @@ fn the_id_names_the_model_and_nothing_else() {
 
 #[test]
 fn tensors_must_get_exactly_their_bytes_once() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("model.ink");
     let tensors = tensors();
     let mut writer = Writer::create(&path, &[], &tensors).unwrap();
@@ -86,7 +85,7 @@ fn tensors_must_get_exactly_their_bytes_once() {
 
 #[test]
 fn impossible_declarations_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("model.ink");
     let refusal = |sections: &[(SectionKind, &[u8])], edit: fn(&mut [Declaration])| {
         let mut tensors = tensors();
@@ -130,7 +129,7 @@ fn impossible_declarations_are_refused() {
 
 #[test]
 fn a_dropped_writer_leaves_the_old_file_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("model.ink");
     write(&path, SECTIONS, &tensors());
     drop(half_written(&path));
@@ -138,16 +137,17 @@ fn a_dropped_writer_leaves_the_old_file_and_nothing_else() {
     assert_eq!(fs::read(&path).unwrap(), sample());
 }
 
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn a_killed_writer_leaves_the_old_file() {
     if let Some(path) = std::env::var_os("INKSTONE_TEST_ABORT") {
         let _writer = half_written(Path::new(&path));
         std::process::abort();
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("model.ink");
     write(&path, SECTIONS, &tensors());
-    let status = Command::new(std::env::current_exe().unwrap())
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "writing::a_killed_writer_leaves_the_old_file"])
         .env("INKSTONE_TEST_ABORT", &path)
         .output()
@@ -164,7 +164,7 @@ fn a_killed_writer_leaves_the_old_file() {
 
 #[test]
 fn an_unusable_path_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     for path in [
         folder.path().join("absent/model.ink"),
         "/".into(),
