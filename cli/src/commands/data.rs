@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
 enum Look {
     Show(show::Arguments),
     Check(check::Arguments),
-    Clean(clean::Arguments),
+    Clean(Box<clean::Arguments>),
 }
 
 /// Looks, or keeps.

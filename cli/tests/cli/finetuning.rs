@@ -124,6 +124,57 @@ fn examples_become_an_adapter_that_can_be_attached_detached_and_merged() {
     assert_eq!(again.code, Some(1));
     assert!(again.stderr.contains("detach it first"), "{}", again.stderr);
     succeeds(&sandbox, &["run", &merged, "say 3", "-n", "4"]);
+    adapters_at_once(&sandbox, &base, &adapter, &attached);
+}
+
+/// The same adapter, attached while the model runs.
+fn adapters_at_once(sandbox: &Sandbox, base: &str, adapter: &str, attached: &str) {
+    let file = sandbox.folder().join("adapter.ink");
+    let file = file.to_string_lossy();
+    let import = ["adapter", "import", adapter, "--base", base, "-o", &file];
+    succeeds(sandbox, &import);
+    let hash = |model: &str, adapters: &[&str]| {
+        let mut line = vec!["logits", model, "--text", "say 3", "--hash"];
+        for adapter in adapters {
+            line.extend(["--adapter", adapter]);
+        }
+        succeeds(sandbox, &line).stdout
+    };
+    let expected = hash(attached, &[]);
+    assert_eq!(hash(base, &[adapter]), expected);
+    assert_eq!(hash(base, &[&file]), expected);
+    assert_eq!(hash(base, &[&format!("{file}=0")]), hash(base, &[]));
+    let halves = format!("{file}=0.5");
+    assert_ne!(hash(base, &[&halves]), expected);
+    // A second half beside the first is a sum of other roundings, which says the same.
+    assert_ne!(hash(base, &[&halves, &halves]), hash(base, &[&halves]));
+    for (wrong, why) in [
+        ("nowhere", "there is no such file"),
+        ("nowhere=x", "no number"),
+        (base, "adapter_config.json"),
+    ] {
+        let run = sandbox.run(&["run", base, "say 3", "--adapter", wrong]);
+        assert_ne!(run.code, Some(0));
+        assert!(run.stderr.contains(why), "{}", run.stderr);
+    }
+    let vectors = [
+        "embed",
+        base,
+        "say 3",
+        "say 4",
+        "--adapter",
+        &file,
+        "--json",
+    ];
+    let value = succeeds(sandbox, &vectors).json();
+    let vectors = value["embeddings"].as_array().unwrap();
+    let length = |vector: &serde_json::Value| -> f64 {
+        let numbers = vector["embedding"].as_array().unwrap().iter();
+        numbers.map(|x| x.as_f64().unwrap().powi(2)).sum()
+    };
+    assert_eq!(vectors.len(), 2);
+    assert!(vectors.iter().all(|v| (length(v) - 1.0).abs() < 1e-5));
+    assert_ne!(vectors[0]["embedding"], vectors[1]["embedding"]);
 }
 
 #[test]
