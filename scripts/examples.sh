@@ -57,7 +57,8 @@ else
   echo "examples: no chromium or no playwright-core here (PLAYWRIGHT: its folder); the page is left out"
 fi
 
-scripts/small.sh "$story" | head -n 1
+scripts/small.sh "$story" > "$work/small"
+head -n 1 "$work/small"
 
 PROFILE=dev firmware-examples/run.sh cortex-m4 storyteller "$story" > "$work/board"
 # The board prints the beginning too.
