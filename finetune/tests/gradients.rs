@@ -174,6 +174,7 @@ fn logits(model: &Model<'_>, bytes: &[u8], tokens: &[u32]) -> Vec<Vec<f32>> {
         rewind: 1,
         kv: Kv::F32,
         activations: Activations::F32,
+        streamed: false,
     };
     let plan = Plan::new(model, config).unwrap();
     let mut reference = Reference::new(plan, plan.ops(model), bytes);

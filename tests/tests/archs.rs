@@ -80,6 +80,7 @@ fn every_architecture_gives_its_golden_logits() {
             rewind: 0,
             kv,
             activations,
+            streamed: false,
         };
         let plan = Plan::new(&model, config).unwrap();
         let mut backend = Reference::new(plan, plan.ops(&model), ink.as_slice());

@@ -98,6 +98,7 @@ const CONFIG: Config = Config {
     rewind: 0,
     kv: Kv::F16,
     activations: Activations::Int8,
+    streamed: false,
 };
 
 /// Multiplications of a token's matrices, attention aside.

@@ -66,8 +66,8 @@ typedef enum ink_thermal {
 typedef enum ink_pooling { INK_MEAN = 0, INK_LAST = 1, INK_FIRST = 2 } ink_pooling;
 
 /* What the host does for the library, each NULL where the library does it itself. `context` is given to all; none may
-   call the library or unwind. They are called within calls of the library, on the thread that made them; `work`
-   alone comes to run on other threads. */
+   call the library or unwind. They are called within calls of the library, on the thread that made them; only
+   `work`, and read_at of ink_open_stream, come to run on other threads. */
 typedef struct ink_host {
   uint32_t struct_size;
   uint32_t reserved;
@@ -185,6 +185,10 @@ int32_t ink_open_memory(const void *bytes, size_t size, ink_model **model, char 
 int32_t ink_open_fd(int fd, uint64_t offset, uint64_t size, ink_model **model, char *error, size_t error_size);
 /* A file of `size` bytes that host->read_at reads, once, in pieces, into memory of the model's own. */
 int32_t ink_open_host(const ink_host *host, uint64_t size, ink_model **model, char *error, size_t error_size);
+/* A file whose weights host->read_at reads whenever they are used, by whatever thread needs them, one call at a time;
+   only what comes before them is kept in memory. The host stays until the model is closed and its sessions are freed.
+   For devices with less memory than weights; takes no adapters and is not verified. */
+int32_t ink_open_stream(const ink_host *host, uint64_t size, ink_model **model, char *error, size_t error_size);
 /* The model with an adapter's file beside those it has, scaled; 0 is 1. Both models share the mapping, and any number
    of adapters can be attached to one; to detach them, close the model that was made and use the first. */
 int32_t ink_attach(const ink_model *model, const char *adapter, float scale, ink_model **attached, char *error,

@@ -195,6 +195,33 @@ pub unsafe extern "C" fn ink_open_host(
     unsafe { told(error, error_size, call) }
 }
 
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ink_open_stream(
+    host: *const Host,
+    size: u64,
+    model: *mut *mut InkModel,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    let call = || {
+        // SAFETY: the header asks for a host.
+        let host = unsafe { Hosted::of(given(host, "host")?)? };
+        let open = || {
+            let read = move |offset: u64, to: &mut [u8]| host.read_at(offset, to);
+            let mapped = Mapped::stream(length(size)?, Box::new(read), Path::new("host"))?;
+            Ok(Box::into_raw(Box::new(InkModel(Model::of(mapped)?))))
+        };
+        // SAFETY: the header asks for a place.
+        unsafe { put_new(model, "model", open) }
+    };
+    // SAFETY: the header asks for room.
+    unsafe { told(error, error_size, call) }
+}
+
 fn length(size: u64) -> Outcome<usize> {
     let size = usize::try_from(size).ok().filter(|size| *size > 0);
     size.ok_or_else(|| Failure::new(INVALID, "size is zero, or beyond what there can be"))

@@ -108,6 +108,13 @@ pub(crate) fn quads_of(numbers: &mut [f32]) -> &mut [[i8; 4]] {
     unsafe { core::slice::from_raw_parts_mut(start.cast(), count) }
 }
 
+/// The bytes of numbers.
+pub(crate) fn bytes_of(numbers: &mut [f32]) -> &mut [u8] {
+    let (start, bytes) = (numbers.as_mut_ptr(), size_of_val(numbers));
+    // SAFETY: as above.
+    unsafe { core::slice::from_raw_parts_mut(start.cast(), bytes) }
+}
+
 /// The part of `units` that falls to worker `index` of `count`: contiguous, each unit to exactly one.
 pub(crate) fn share(units: usize, index: usize, count: usize) -> Range<usize> {
     let start = |index: usize| units / count * index + (units % count).min(index);

@@ -115,7 +115,9 @@ where
                 plan: threads.1,
             });
         }
-        let wanted = ops.as_ref().iter().map(ops::scratch).max().unwrap_or(0);
+        let streamed = plan.config.streamed;
+        let wanted = ops.as_ref().iter().map(|op| ops::scratch(op, streamed));
+        let wanted = wanted.max().unwrap_or(0);
         if wanted > plan.scratch_each {
             return Err(CpuError::Scratch {
                 bytes: plan.scratch_each,
@@ -220,6 +222,10 @@ where
         self.team.run(&|worker| walk(&run, ops, &leave, worker));
         if leave.into_inner() < ops.len() {
             return Err(Fault::Cancelled);
+        }
+        let reader = self.file.bytes().reader();
+        if reader.is_some_and(|reader| reader.failed()) {
+            return Err(Fault::Unread);
         }
         match (0..batch.wanted_rows()).find(|row| !all_finite(self.logits(*row))) {
             Some(row) => Err(Fault::NotFinite { row: row as u32 }),

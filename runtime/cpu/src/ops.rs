@@ -12,21 +12,28 @@ mod round;
 
 use inkstone_model::op::Rows;
 use inkstone_model::weights::Bytes;
-use inkstone_model::{Batch, Op, Plan, Slot};
+use inkstone_model::{Batch, Matrix, Op, Plan, Slot};
 
 use crate::arena::Arena;
 use crate::isa::Ready;
 use crate::team::Worker;
 
 /// Bytes of scratch that an operation needs, at least.
-pub(crate) fn scratch(op: &Op) -> usize {
+pub(crate) fn scratch(op: &Op, streamed: bool) -> usize {
     let numbers = match op {
-        Op::Embed(_) | Op::Norm(_) => 0,
-        Op::Linear(op) => linear::scratch(op),
+        Op::Embed(op) => room(&op.table, streamed),
+        Op::Norm(_) => 0,
+        Op::Linear(op) => linear::scratch(op, streamed),
         Op::Rope(op) => op.cache.width,
         Op::Attend(op) => attend::scratch(op),
     };
     numbers * size_of::<f32>()
+}
+
+/// Numbers of scratch that a panel takes where it is not in memory.
+fn room(matrix: &Matrix, streamed: bool) -> usize {
+    let numbers = matrix.panel_bytes.next_multiple_of(64) / size_of::<f32>();
+    if streamed { numbers } else { 0 }
 }
 
 /// What every operation of a run works on.

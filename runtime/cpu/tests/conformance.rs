@@ -25,6 +25,7 @@ fn config(batch: u32, threads: u32, kv: Kv, activations: Activations) -> Config 
         context: CONTEXT,
         batch,
         logits: batch,
+        streamed: false,
         threads,
         rewind: 8,
         kv,

@@ -12,6 +12,7 @@ use inkstone_model::weights::{ADAPTED, Beside, LinearRoles};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapped::Mapped;
+use crate::streamed::Streamed;
 
 /// Rows of the thin matrices over one matrix, of all adapters together, at most.
 const RANKS: usize = 4096;
@@ -170,7 +171,7 @@ fn roles(role: u16) -> Option<&'static LinearRoles> {
     ADAPTED.iter().find(|roles| roles[0] == role)
 }
 
-/// The thin matrices of some adapters as a model reads them.
+/// Matrices that stand beside a file: the thin ones of adapters, the vectors of a file that is not in memory.
 #[derive(Default)]
 pub(crate) struct Stack {
     bytes: Vec<u8>,
@@ -192,17 +193,47 @@ impl Stack {
         parts.sort_by_key(|(pair, _)| (pair.layer, pair.role));
         let groups = || parts.chunk_by(|(p, _), (q, _)| (p.layer, p.role) == (q.layer, q.role));
         let bytes = groups().map(panels_bytes).sum::<usize>();
-        let mut stack = Stack {
-            bytes: vec![0; bytes + ALIGNMENT],
-            ..Stack::default()
-        };
-        stack.start = stack.bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        let mut stack = Stack::sized(bytes);
         let mut end = 0;
         for parts in groups() {
             stack.put(parts, file_bytes, &mut end)?;
         }
         stack.table.sort_by_key(|b| (b.layer, b.role));
         Ok(stack)
+    }
+
+    /// The vectors of a file whose weights are not in memory: norms, biases, the tables of rope.
+    pub(crate) fn of_vectors(file: &File<'_>, streamed: &Streamed) -> Result<Stack> {
+        let vectors = || file.tensors().filter(|t| t.rows == 1 && t.panel_rows == 1);
+        let large = || Error::text(ErrorKind::OutOfMemory, "the file's vectors are too large");
+        let places = vectors().map(|t| Matrix::of(&t).ok_or_else(large));
+        let places = places.collect::<Result<Vec<Matrix>>>()?;
+        let padded = |matrix: &Matrix| matrix.panel_bytes.next_multiple_of(ALIGNMENT);
+        let mut stack = Stack::sized(places.iter().map(padded).sum());
+        let mut end = 0;
+        for (tensor, mut matrix) in vectors().zip(places) {
+            let to = &mut stack.bytes[stack.start + end..][..matrix.panel_bytes];
+            let read = streamed.read_at(matrix.offset, to);
+            read.map_err(|e| Error::text(ErrorKind::Io, format!("the file's vectors: {e}")))?;
+            matrix.offset = streamed.file_bytes + end;
+            end += padded(&matrix);
+            stack.table.push(Beside {
+                layer: tensor.layer,
+                role: tensor.role,
+                matrix,
+            });
+        }
+        Ok(stack)
+    }
+
+    /// Room for so many bytes at a multiple of [`ALIGNMENT`].
+    fn sized(bytes: usize) -> Stack {
+        let bytes = vec![0; bytes + ALIGNMENT];
+        Stack {
+            start: bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT),
+            bytes,
+            table: Vec::new(),
+        }
     }
 
     /// The bytes behind the file.

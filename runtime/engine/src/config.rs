@@ -156,6 +156,7 @@ impl Model {
             rewind: config.rewind.saturating_add(1),
             kv: config.kv,
             activations: config.activations,
+            streamed: self.is_streamed(),
         };
         check_keep(config.full, context)?;
         let layout = inkstone_model::Plan::new(&view, resolved)?;

@@ -223,6 +223,10 @@ fn describe_cpu() -> Vec<(&'static str, String)> {
 }
 
 fn reference(model: &Model, plan: &Plan, _isa: Option<&str>, _lent: Lent) -> Result<Running> {
+    if model.is_streamed() {
+        let text = "the reference wants all weights in memory";
+        return Err(Error::text(ErrorKind::Unsupported, text));
+    }
     let reference = Reference::new(plan.layout, ops(model, plan), model.bytes());
     Ok(Running {
         backend: Box::new(reference),

@@ -82,6 +82,7 @@ impl From<SessionError> for Error {
             SessionError::RewindTooFar { .. } => ErrorKind::RewindTooFar,
             SessionError::Fault(Fault::Cancelled) => ErrorKind::Cancelled,
             SessionError::Fault(Fault::NotFinite { .. }) => ErrorKind::NotFinite,
+            SessionError::Fault(Fault::Unread) => ErrorKind::Io,
             _ => ErrorKind::Invalid,
         };
         Error {

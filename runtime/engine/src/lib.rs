@@ -45,6 +45,7 @@ pub mod sampler;
 mod session;
 mod snapshot;
 mod speculation;
+mod streamed;
 
 pub use adapter::{Adapter, Pair};
 pub use cancel::Canceller;
@@ -68,4 +69,6 @@ pub use mapped::Mapped;
 pub use model::Model;
 pub use sampler::{Params, Sampler};
 pub use session::{Event, Mark, Session};
+
 pub use speculation::{DRAFTERS, Drafter, Guesses, Speculation};
+pub use streamed::ReadAt;

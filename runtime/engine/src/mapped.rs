@@ -7,11 +7,13 @@ use inkstone_format::{ErrorKind as FormatError, File};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::Map;
+use crate::streamed::{ReadAt, Streamed};
 
 /// A mapped file whose tables have been checked.
 pub struct Mapped {
     map: Map,
     path: PathBuf,
+    streamed: Option<Streamed>,
 }
 
 impl Mapped {
@@ -41,10 +43,41 @@ impl Mapped {
         Mapped::checked(map.map_err(|e| unreadable(name, e))?, name)
     }
 
+    /// As [`Self::open`] for a file of which only what comes before the weights is read, into memory of its own: weights
+    /// are read by `read` whenever they are used. Records behind the weights, licence and origin, are left out.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stream(file_bytes: usize, read: ReadAt, name: &Path) -> Result<Mapped> {
+        let opened = Streamed::open(file_bytes, read);
+        let (map, streamed) = opened.map_err(|e| unreadable(name, e))?;
+        let file = File::parse_head(map.as_ref()).map_err(|e| refused(name, e))?;
+        let last = file
+            .sections()
+            .map(|section| section.offset + section.bytes);
+        if last.max().unwrap_or(0) > file_bytes as u64 {
+            let text = format!("{}: the file ends before its sections", name.display());
+            return Err(Error::text(ErrorKind::Damaged, text));
+        }
+        Ok(Mapped {
+            map,
+            path: name.to_path_buf(),
+            streamed: Some(streamed),
+        })
+    }
+
     fn checked(map: Map, path: &Path) -> Result<Mapped> {
         File::parse(map.as_ref()).map_err(|e| refused(path, e))?;
-        let path = path.to_path_buf();
-        Ok(Mapped { map, path })
+        Ok(Mapped {
+            map,
+            path: path.to_path_buf(),
+            streamed: None,
+        })
+    }
+
+    /// Who reads the weights, where they are not in memory.
+    pub(crate) fn streamed(&self) -> Option<&Streamed> {
+        self.streamed.as_ref()
     }
 
     /// Where the file is.
@@ -59,7 +92,11 @@ impl Mapped {
 
     /// Its sections and tensors.
     pub fn file(&self) -> File<'_> {
-        File::parse(self.bytes()).expect("`open` has parsed the same bytes")
+        let file = match self.streamed {
+            Some(_) => File::parse_head(self.bytes()),
+            None => File::parse(self.bytes()),
+        };
+        file.expect("`open` has parsed the same bytes")
     }
 
     /// Reads the whole file and compares its hashes; `progress` hears of `done` of `total` bytes.
@@ -67,6 +104,10 @@ impl Mapped {
     /// # Errors
     /// [`ErrorKind::Damaged`], with the place.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        if self.streamed.is_some() {
+            let text = "weights that are read as they are used are not verified";
+            return Err(Error::text(ErrorKind::Unsupported, text));
+        }
         let verified = self.file().verify(progress);
         verified.map_err(|e| refused(&self.path, e))
     }

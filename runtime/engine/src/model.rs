@@ -54,7 +54,11 @@ pub(crate) struct Bytes(Model);
 impl Stored for Bytes {
     fn bytes(&self) -> weights::Bytes<'_> {
         let inner = &self.0.0;
-        weights::Bytes::new(inner.mapped.bytes(), inner.stack.bytes())
+        let (file, beside) = (inner.mapped.bytes(), inner.stack.bytes());
+        match inner.mapped.streamed() {
+            Some(streamed) => weights::Bytes::streamed(file, streamed.file_bytes, streamed, beside),
+            None => weights::Bytes::new(file, beside),
+        }
     }
 }
 
@@ -94,6 +98,10 @@ impl Model {
         let start = section.as_ptr().addr() - mapped.bytes().as_ptr().addr();
         let stops = stops(&file, spec.vocabulary)
             .ok_or_else(|| damaged("the stop tokens are not of the vocabulary"))?;
+        let stack = match mapped.streamed() {
+            Some(streamed) => Stack::of_vectors(&file, streamed).map_err(|e| e.at(path))?,
+            None => Stack::default(),
+        };
         let inner = Inner {
             id: file.id(),
             spec,
@@ -103,7 +111,7 @@ impl Model {
             tokenizer: start..start + section.len(),
             stops,
             adapters: Vec::new(),
-            stack: Stack::default(),
+            stack,
             mapped: Arc::new(mapped),
         };
         Ok(Model(Arc::new(inner)))
@@ -117,6 +125,10 @@ impl Model {
     /// [`ErrorKind::Mismatch`] for an adapter of other shapes, [`ErrorKind::Invalid`] for a scale that is not finite.
     pub fn attach(&self, adapters: &[(Adapter, f32)]) -> Result<Model> {
         let old = &self.0;
+        if old.mapped.streamed().is_some() {
+            let text = "a model whose weights are read as they are used takes no adapters";
+            return Err(Error::text(ErrorKind::Unsupported, text));
+        }
         if adapters.iter().any(|(_, scale)| !scale.is_finite()) {
             let text = "an adapter's scale is not a finite number";
             return Err(Error::text(ErrorKind::Invalid, text));
@@ -270,6 +282,11 @@ impl Model {
     /// The bytes of the file, which places of weights count from.
     pub fn file_bytes(&self) -> &[u8] {
         self.0.mapped.bytes()
+    }
+
+    /// Whether weights are read as they are used.
+    pub fn is_streamed(&self) -> bool {
+        self.0.mapped.streamed().is_some()
     }
 
     pub(crate) fn bytes(&self) -> Bytes {

@@ -64,9 +64,25 @@ impl<'a> File<'a> {
     /// nothing. For words that are used in place, `bytes` should lie at a multiple of 64, as a mapping does.
     pub fn parse(bytes: &'a [u8]) -> Result<File<'a>, Error> {
         let header = check_header(bytes)?;
+        if header.file_bytes > bytes.len() as u64 {
+            return Err(ErrorKind::Truncated.at(bytes.len() as u64));
+        }
+        File::checked(header, bytes)
+    }
+
+    /// As [`Self::parse`] of a file of which only the beginning is in memory, as far as [`head_bytes`] says: sections
+    /// behind it are left out, and no payload is to be asked for.
+    pub fn parse_head(bytes: &'a [u8]) -> Result<File<'a>, Error> {
+        if bytes.len() < SECTION_ALIGNMENT as usize {
+            return Err(ErrorKind::Truncated.at(bytes.len() as u64));
+        }
+        File::checked(check_header(bytes)?, bytes)
+    }
+
+    fn checked(header: Header, bytes: &'a [u8]) -> Result<File<'a>, Error> {
         let count = header.sections as usize;
         let len = usize::try_from(header.file_bytes).map_err(|_| ErrorKind::Truncated.at(24))?;
-        let bytes = &bytes[..len];
+        let bytes = &bytes[..len.min(bytes.len())];
         let (page, _) = bytes[HEADER_BYTES..].as_chunks();
         let sections = &page[..count];
         if seal_of(bytes, sections) != header.seal {
@@ -95,7 +111,8 @@ impl<'a> File<'a> {
     /// The content of the first section of a kind.
     pub fn section(&self, kind: SectionKind) -> Option<&'a [u8]> {
         let row = self.row_of(kind)?;
-        Some(self.range(row.offset, row.bytes))
+        let here = row.offset + row.bytes <= self.bytes.len() as u64;
+        here.then(|| self.range(row.offset, row.bytes))
     }
 
     /// Every section, in the order of the file, those of unknown kinds included.
@@ -220,10 +237,26 @@ fn check_header(bytes: &[u8]) -> Result<Header, Error> {
     if let Some((_, kind, at)) = checks.iter().find(|(good, ..)| !good) {
         return Err(kind.at(*at));
     }
-    if header.file_bytes > bytes.len() as u64 {
-        return Err(ErrorKind::Truncated.at(bytes.len() as u64));
-    }
     Ok(header)
+}
+
+/// Bytes of a file before its weights, by its first [`SECTION_ALIGNMENT`] bytes: all of it where it has none.
+///
+/// # Errors
+/// As [`File::parse`]; what lies behind those bytes is not looked at.
+pub fn head_bytes(page: &[u8]) -> Result<u64, Error> {
+    if page.len() < SECTION_ALIGNMENT as usize {
+        return Err(ErrorKind::Truncated.at(page.len() as u64));
+    }
+    let header = check_header(page)?;
+    let (rows, _) = page[HEADER_BYTES..].as_chunks();
+    let sections = rows[..header.sections as usize]
+        .iter()
+        .map(SectionRow::read);
+    let payload = sections
+        .into_iter()
+        .find(|row| row.kind == SectionKind::Payload.id());
+    Ok(payload.map_or(header.file_bytes, |row| row.offset.min(header.file_bytes)))
 }
 
 /// Checks order, place and flags of sections: kinds ascend until attachments begin, offsets ascend throughout.

@@ -35,7 +35,7 @@ mod wire;
 mod writer;
 
 pub use error::{Error, ErrorKind};
-pub use file::{File, Section, Tensor};
+pub use file::{File, Section, Tensor, head_bytes};
 pub use kind::{KINDS, Kind, SectionKind};
 pub use seal::seal;
 pub use wire::{

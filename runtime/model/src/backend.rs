@@ -41,6 +41,8 @@ pub enum Fault {
     },
     /// The batch does not fit the plan.
     BadBatch,
+    /// Weights that are not in memory could not be read.
+    Unread,
 }
 
 impl core::fmt::Display for Fault {
@@ -52,6 +54,7 @@ impl core::fmt::Display for Fault {
                 "a logit of row {row} is not finite; the weights may be damaged"
             ),
             Fault::BadBatch => write!(f, "the batch does not fit the plan"),
+            Fault::Unread => write!(f, "weights could not be read"),
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Config {
     pub kv: Kv,
     /// What integer formats are multiplied with.
     pub activations: Activations,
+    /// Whether weights are read as they are used, and each worker needs room for them.
+    pub streamed: bool,
 }
 
 /// What integer formats are multiplied with.
@@ -217,6 +219,7 @@ impl Plan {
             .inputs
             .checked_mul(32)?
             .max(64 * 1024 + 1024 * needs.head_width)
+            .checked_add(if config.streamed { 4 * needs.panel } else { 0 })?
             .next_multiple_of(64);
         end = end.checked_add(scratch_each.checked_mul(config.threads as usize)?)?;
         let kv = end;
@@ -513,6 +516,8 @@ struct Needs {
     rounded: [bool; SLOTS],
     inputs: usize,
     head_width: usize,
+    /// Bytes of a panel.
+    panel: usize,
 }
 
 impl Needs {
@@ -524,6 +529,7 @@ impl Needs {
             rounded: [false; SLOTS],
             inputs: 0,
             head_width: 0,
+            panel: shared.embed.panel_bytes.next_multiple_of(64),
         };
         // Only matrices read these.
         n.plain[Slot::Normed as usize] = config.logits == 0;
@@ -584,6 +590,7 @@ impl Needs {
         self.rounded[slot as usize] |= rounded;
         self.plain[slot as usize] |= !rounded;
         self.inputs = self.inputs.max(matrix.inputs.next_multiple_of(256));
+        self.panel = self.panel.max(matrix.panel_bytes.next_multiple_of(64));
     }
 }
 

@@ -235,10 +235,23 @@ pub const UP_ROLES: LinearRoles = [UP, UP_BIAS, UP_A, UP_B];
 pub const DOWN_ROLES: LinearRoles = [DOWN, DOWN_BIAS, DOWN_A, DOWN_B];
 
 /// What places of matrices count through: the bytes of a file, and behind them those that stand beside it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Bytes<'a> {
     file: &'a [u8],
     beside: &'a [u8],
+    /// Where those beside begin.
+    end: usize,
+    /// Who has the rest of the file, where it is not all in memory.
+    reader: Option<&'a dyn Reader>,
+}
+
+/// Reads what of a file is not in memory.
+pub trait Reader: Sync {
+    /// Fills `to` with the file's bytes from `offset` on, from whatever thread; with zeros where that fails.
+    fn read(&self, offset: usize, to: &mut [u8]);
+
+    /// Whether a read has failed since this was asked last.
+    fn failed(&self) -> bool;
 }
 
 /// What holds a model's bytes for as long as it is run.
@@ -262,12 +275,37 @@ impl<'a> From<&'a [u8]> for Bytes<'a> {
 impl<'a> Bytes<'a> {
     /// A file's, and what stands beside it.
     pub const fn new(file: &'a [u8], beside: &'a [u8]) -> Bytes<'a> {
-        Bytes { file, beside }
+        Bytes {
+            file,
+            beside,
+            end: file.len(),
+            reader: None,
+        }
     }
 
-    /// `len` of them from `offset` on.
+    /// The beginning of a file of `end` bytes, who reads the rest, and what stands beside it.
+    pub const fn streamed(
+        head: &'a [u8],
+        end: usize,
+        reader: &'a dyn Reader,
+        beside: &'a [u8],
+    ) -> Bytes<'a> {
+        Bytes {
+            file: head,
+            beside,
+            end,
+            reader: Some(reader),
+        }
+    }
+
+    /// Who reads what is not in memory.
+    pub const fn reader(self) -> Option<&'a dyn Reader> {
+        self.reader
+    }
+
+    /// `len` of them from `offset` on, which are in memory.
     pub fn get(self, offset: usize, len: usize) -> &'a [u8] {
-        match offset.checked_sub(self.file.len()) {
+        match offset.checked_sub(self.end) {
             None => &self.file[offset..][..len],
             Some(offset) => &self.beside[offset..][..len],
         }
@@ -337,6 +375,19 @@ impl Matrix {
     pub fn panel<'a>(&self, bytes: impl Into<Bytes<'a>>, index: usize) -> &'a [u8] {
         let offset = self.offset + index * self.panel_bytes;
         bytes.into().get(offset, self.panel_bytes)
+    }
+
+    /// Panel `index`, in `room` where it is not in memory.
+    pub fn fetch<'a>(&self, bytes: Bytes<'a>, index: usize, room: &'a mut [u8]) -> &'a [u8] {
+        let offset = self.offset + index * self.panel_bytes;
+        match bytes.reader {
+            Some(reader) if offset < bytes.end => {
+                let room = &mut room[..self.panel_bytes];
+                reader.read(offset, room);
+                room
+            }
+            _ => bytes.get(offset, self.panel_bytes),
+        }
     }
 
     /// Decodes row `index` to plain numbers.

@@ -17,6 +17,7 @@ fn config() -> Config {
         rewind: 16,
         kv,
         activations: Activations::Int8,
+        streamed: false,
     }
 }
 

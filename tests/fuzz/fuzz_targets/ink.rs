@@ -14,6 +14,7 @@ const CONFIG: Config = Config {
     rewind: 16,
     kv: Kv::F16,
     activations: Activations::Int8,
+    streamed: false,
 };
 
 fuzz_target!(|data: &[u8]| {

@@ -104,6 +104,7 @@ pub fn plan(model: &Model<'_>, case: Case) -> Result<Plan, Error> {
         rewind: 0,
         kv: case.kv,
         activations: Activations::default(),
+        streamed: false,
     };
     Plan::new(model, config).map_err(Error::Plan)
 }

@@ -185,6 +185,59 @@ fn a_host_reads_the_file_or_fails() {
 }
 
 #[test]
+fn a_host_streams_weights_or_fails_while_they_are_used() {
+    let told = Asked {
+        file: fs::read(&sample().1).unwrap(),
+        reads: AtomicU32::new(u32::MAX),
+        ..Asked::default()
+    };
+    let host = host(&told);
+    let size = told.file.len() as u64;
+    let open_with = |size: u64| {
+        let mut model = null_mut();
+        let status = unsafe { ink_open_stream(&host, size, &raw mut model, null_mut(), 0) };
+        (status, model)
+    };
+    assert_eq!(open_with(0).0, INVALID);
+    assert_eq!(open_with(size - 1).0, DAMAGED);
+    assert_eq!(open_with(100).0, DAMAGED);
+    for reads in 0..3 {
+        told.reads.store(reads, Ordering::Relaxed);
+        assert_eq!(open_with(size).0, IO, "the read after {reads} fails");
+    }
+    told.reads.store(u32::MAX, Ordering::Relaxed);
+    let (status, model) = open_with(size);
+    assert_eq!(status, OK);
+    let of_file = open(&sample().1).unwrap();
+    let sessions = [session(model), session(of_file)];
+    let [streamed, mapped] = sessions.map(|session| {
+        asked(session, 30);
+        drawn(session)
+    });
+    assert_eq!(streamed, mapped);
+
+    // A read that fails fails its step; the session then stands where it stood.
+    let [session, other] = sessions;
+    let tokens = [1, 2, 3];
+    let mut event = sized(|_: &mut Event| ());
+    assert_eq!(unsafe { ink_feed(session, tokens.as_ptr(), 3) }, OK);
+    assert_eq!(unsafe { ink_feed(other, tokens.as_ptr(), 3) }, OK);
+    for reads in [0, 5, 20] {
+        told.reads.store(reads, Ordering::Relaxed);
+        assert_eq!(unsafe { ink_step(session, 0, &raw mut event) }, IO);
+        assert_eq!(error_of(session), "weights could not be read");
+    }
+    told.reads.store(u32::MAX, Ordering::Relaxed);
+    assert_eq!(drawn(session), drawn(other));
+    unsafe {
+        ink_session_free(session);
+        ink_session_free(other);
+        ink_close(model);
+        ink_close(of_file);
+    }
+}
+
+#[test]
 fn a_part_of_an_open_file_is_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("package");

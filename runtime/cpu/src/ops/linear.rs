@@ -12,8 +12,8 @@ use inkstone_quant::activation::groups;
 use inkstone_quant::{Encoding, GROUP, PANEL};
 
 use super::finish::Finish;
-use super::{Run, float};
-use crate::arena::{cut, share};
+use super::{Run, float, room};
+use crate::arena::{bytes_of, cut, share};
 use crate::kernels::{Job, Kernel, Panel, Rows};
 use crate::scales::Decoder;
 use crate::simd;
@@ -36,9 +36,10 @@ const AT_ONCE: usize = 8;
 
 /// Numbers of scratch that are needed: scales of all panels that are multiplied at once, a tile of plain weights, and
 /// products of a row with two blocks.
-pub(super) fn scratch(op: &Linear) -> usize {
-    let scales = op.parts().map(scale_numbers).max().unwrap_or(0);
-    scales * 2 * PAIR + GROUP * ROWS + 2 * ROWS
+pub(super) fn scratch(op: &Linear, streamed: bool) -> usize {
+    let panel = |part: &Part| scale_numbers(part) + room(&part.weight, streamed);
+    let panel = op.parts().map(panel).max().unwrap_or(0);
+    panel * 2 * PAIR + GROUP * ROWS + 2 * ROWS
 }
 
 /// Scales and minima of a panel.
@@ -323,7 +324,8 @@ impl<'a> Source<'a> {
     /// A panel with its scales decoded.
     fn panel<'b>(&self, cx: &Run<'b>, index: usize, scratch: &mut &'b mut [f32]) -> Panel<'b> {
         let m = &self.part.weight;
-        let bytes = m.panel(cx.file, index);
+        let room = cut(scratch, room(m, cx.plan.config.streamed));
+        let bytes = m.fetch(cx.file, index, bytes_of(room));
         let Some(decoder) = self.decoder else {
             return Panel {
                 tiles: bytes,

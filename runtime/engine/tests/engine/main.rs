@@ -10,3 +10,4 @@ mod sample;
 mod sessions;
 mod snapshots;
 mod speculating;
+mod streaming;
