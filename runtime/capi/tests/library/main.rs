@@ -566,15 +566,46 @@ fn states_of_another_definition_or_damaged_are_refused() {
     }
 }
 
+/// Runs one test alone, in a process of its own, which sees this variable.
+fn alone(name: &str, variable: &str) {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", name]).env(variable, "1");
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+}
+
+/// Pages of this process in memory, where the system tells.
+fn resident_pages() -> Option<usize> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    statm.split(' ').nth(1)?.parse().ok()
+}
+
 #[test]
-fn a_thousand_sessions_come_and_go() {
-    for _ in 0..1000 {
+fn a_thousand_sessions_come_and_go_and_leave_nothing() {
+    const ALONE: &str = "INKSTONE_CYCLES_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        return alone("a_thousand_sessions_come_and_go_and_leave_nothing", ALONE);
+    }
+    let cycle = || {
         let model = open(&sample().1).unwrap();
         let session = session(model);
+        asked(session, 2);
+        drawn(session);
         unsafe {
             ink_close(model);
             ink_session_free(session);
         }
+    };
+    (0..100).for_each(|_| cycle());
+    let before = resident_pages();
+    (0..1000).for_each(|_| cycle());
+    if let (Some(before), Some(after)) = (before, resident_pages()) {
+        // Half a page a cycle would be 2 MB.
+        assert!(after < before + 256, "{before} pages became {after}");
     }
 }
 
