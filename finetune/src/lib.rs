@@ -6,6 +6,7 @@
 
 pub mod adapter;
 pub mod attention;
+pub mod cache;
 pub mod checkpoint;
 pub mod clean;
 #[cfg_attr(not(feature = "parquet"), path = "columns/absent.rs")]
@@ -29,6 +30,7 @@ pub mod trainer;
 pub mod weight;
 pub mod written;
 
+pub use cache::Cache;
 pub use net::{Method, Net, Options};
 pub use pack::{Pack, Sample};
 pub use recipe::Recipe;

@@ -21,7 +21,7 @@ pub struct Sampler<'a> {
 }
 
 /// What happened to examples on their way to samples.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     /// Examples seen.
     pub examples: usize,
@@ -35,6 +35,17 @@ pub struct Counts {
     pub cut: usize,
     /// Samples left out, since nothing of them would be learnt.
     pub empty: usize,
+}
+
+impl core::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.examples += other.examples;
+        self.samples += other.samples;
+        self.tokens += other.tokens;
+        self.learnt += other.learnt;
+        self.cut += other.cut;
+        self.empty += other.empty;
+    }
 }
 
 /// A stretch of a rendered conversation.

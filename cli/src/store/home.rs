@@ -43,6 +43,11 @@ impl Home {
         self.models().join(key)
     }
 
+    /// Examples that were made into tokens before; whatever is in it can be made again.
+    pub(crate) fn tokens(&self) -> PathBuf {
+        self.root.join("tokens")
+    }
+
     /// The lines typed into `chat`.
     pub(crate) fn history(&self) -> PathBuf {
         self.root.join("chat-history.txt")

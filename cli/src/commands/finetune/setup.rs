@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 use inkstone_engine::Model;
-use inkstone_finetune::sample::{Counts, Sampler};
-use inkstone_finetune::{Recipe, Sample, data, written};
+use inkstone_finetune::sample::Counts;
+use inkstone_finetune::{Cache, Recipe, Sample, written};
 
 use crate::files;
 use crate::resolve;
+use crate::store::Home;
 use crate::terminal::Terminal;
 
 /// Everything that a run is made of.
@@ -29,19 +30,19 @@ pub(super) fn setup(path: &Path, terminal: &Terminal) -> anyhow::Result<Setup> {
         "{}: has an adapter; train its base, or merge the adapter first",
         recipe.model.base
     );
-    let mut sampler = Sampler::new(&model, recipe.data.length)?;
+    let cache = Cache::new(Home::find()?.tokens());
+    let mut counts = Counts::default();
     let mut read = |files: &[PathBuf]| -> anyhow::Result<Vec<Sample>> {
         let mut samples = Vec::new();
         for file in files {
-            let examples = data::read(file)?;
-            let made = sampler.samples(&examples);
-            samples.extend(made.with_context(|| file.display().to_string())?);
+            let (made, seen) = cache.samples(&model, file, recipe.data.length)?;
+            samples.extend(made);
+            counts += seen;
         }
         Ok(samples)
     };
     let samples = read(&recipe.data.train)?;
     let held_out = read(&recipe.data.held_out)?;
-    let counts = sampler.counts;
     if counts.cut > 0 {
         terminal.note(format_args!(
             "{} of {} examples are longer than data.length = {} and were cut",
