@@ -304,6 +304,7 @@ impl<'a> Bytes<'a> {
     }
 
     /// `len` of them from `offset` on, which are in memory.
+    #[inline]
     pub fn get(self, offset: usize, len: usize) -> &'a [u8] {
         match offset.checked_sub(self.end) {
             None => &self.file[offset..][..len],
@@ -378,6 +379,7 @@ impl Matrix {
     }
 
     /// Panel `index`, in `room` where it is not in memory.
+    #[inline]
     pub fn fetch<'a>(&self, bytes: Bytes<'a>, index: usize, room: &'a mut [u8]) -> &'a [u8] {
         let offset = self.offset + index * self.panel_bytes;
         match bytes.reader {

@@ -128,6 +128,8 @@ struct Source<'a> {
     panels: usize,
     /// Bytes of a panel before its tiles.
     skip: usize,
+    /// See [`room`].
+    room: usize,
     /// See [`groups_of`].
     groups: usize,
 }
@@ -285,6 +287,7 @@ impl<'a> Source<'a> {
             decoder: Decoder::of(m.format),
             panels: m.panels(),
             skip: m.format.scale_bytes(m.inputs, PANEL),
+            room: room(m, cx.plan.config.streamed),
             groups: groups_of(part),
         }
     }
@@ -324,7 +327,7 @@ impl<'a> Source<'a> {
     /// A panel with its scales decoded.
     fn panel<'b>(&self, cx: &Run<'b>, index: usize, scratch: &mut &'b mut [f32]) -> Panel<'b> {
         let m = &self.part.weight;
-        let room = cut(scratch, room(m, cx.plan.config.streamed));
+        let room = cut(scratch, self.room);
         let bytes = m.fetch(cx.file, index, bytes_of(room));
         let Some(decoder) = self.decoder else {
             return Panel {
