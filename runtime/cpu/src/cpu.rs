@@ -1,6 +1,6 @@
 //! The backend: a plan, its operations, the file's bytes, an arena and a team.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use inkstone_model::weights::Stored;
 use inkstone_model::{Backend, Batch, Cache, Fault, Op, Plan, Slot};
@@ -211,7 +211,9 @@ where
         }
         let ops = self.ops.as_ref();
         let arena = Arena::new(self.arena.as_mut());
+        let unread = AtomicBool::new(false);
         let run = Run {
+            unread: &unread,
             plan: &self.plan,
             isa: self.isa,
             file: self.file.bytes(),
@@ -223,8 +225,7 @@ where
         if leave.into_inner() < ops.len() {
             return Err(Fault::Cancelled);
         }
-        let reader = self.file.bytes().reader();
-        if reader.is_some_and(|reader| reader.failed()) {
+        if unread.into_inner() {
             return Err(Fault::Unread);
         }
         match (0..batch.wanted_rows()).find(|row| !all_finite(self.logits(*row))) {

@@ -10,6 +10,8 @@ mod norm;
 mod rope;
 mod round;
 
+use core::sync::atomic::AtomicBool;
+
 use inkstone_model::op::Rows;
 use inkstone_model::weights::Bytes;
 use inkstone_model::{Batch, Matrix, Op, Plan, Slot};
@@ -43,6 +45,8 @@ pub(crate) struct Run<'a> {
     pub(crate) file: Bytes<'a>,
     pub(crate) arena: Arena<'a>,
     pub(crate) batch: &'a Batch<'a>,
+    /// Set where weights could not be read.
+    pub(crate) unread: &'a AtomicBool,
 }
 
 impl Run<'_> {

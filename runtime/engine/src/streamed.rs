@@ -1,6 +1,5 @@
 //! A file whose weights are read as they are used: for devices that have less memory than a model has weights.
 
-use core::sync::atomic::{AtomicBool, Ordering};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,7 +14,6 @@ pub type ReadAt = Box<dyn FnMut(u64, &mut [u8]) -> io::Result<()> + Send>;
 /// Who reads the weights, and how long the file is.
 pub(crate) struct Streamed {
     read: Mutex<ReadAt>,
-    failed: AtomicBool,
     pub(crate) file_bytes: usize,
 }
 
@@ -30,7 +28,6 @@ impl Streamed {
         let map = Map::read(head.max(page.len()), &mut read)?;
         let streamed = Streamed {
             read: Mutex::new(read),
-            failed: AtomicBool::new(false),
             file_bytes,
         };
         Ok((map, streamed))
@@ -44,14 +41,7 @@ impl Streamed {
 }
 
 impl Reader for Streamed {
-    fn read(&self, offset: usize, to: &mut [u8]) {
-        if self.read_at(offset, to).is_err() {
-            to.fill(0);
-            self.failed.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn failed(&self) -> bool {
-        self.failed.swap(false, Ordering::Relaxed)
+    fn read(&self, offset: usize, to: &mut [u8]) -> bool {
+        self.read_at(offset, to).is_ok()
     }
 }

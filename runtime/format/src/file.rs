@@ -250,12 +250,10 @@ pub fn head_bytes(page: &[u8]) -> Result<u64, Error> {
     }
     let header = check_header(page)?;
     let (rows, _) = page[HEADER_BYTES..].as_chunks();
-    let sections = rows[..header.sections as usize]
+    let mut sections = rows[..header.sections as usize]
         .iter()
         .map(SectionRow::read);
-    let payload = sections
-        .into_iter()
-        .find(|row| row.kind == SectionKind::Payload.id());
+    let payload = sections.find(|row| row.kind == SectionKind::Payload.id());
     Ok(payload.map_or(header.file_bytes, |row| row.offset.min(header.file_bytes)))
 }
 

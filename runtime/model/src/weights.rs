@@ -1,5 +1,7 @@
 //! One slot per weight, generic in what stands there: a place in a file, a device buffer, a gradient, a name.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use inkstone_format::Tensor;
 use inkstone_quant::{FORMATS, Format, PANEL};
 
@@ -247,11 +249,8 @@ pub struct Bytes<'a> {
 
 /// Reads what of a file is not in memory.
 pub trait Reader: Sync {
-    /// Fills `to` with the file's bytes from `offset` on, from whatever thread; with zeros where that fails.
-    fn read(&self, offset: usize, to: &mut [u8]);
-
-    /// Whether a read has failed since this was asked last.
-    fn failed(&self) -> bool;
+    /// Fills `to` with the file's bytes from `offset` on, from whatever thread; whether it could.
+    fn read(&self, offset: usize, to: &mut [u8]) -> bool;
 }
 
 /// What holds a model's bytes for as long as it is run.
@@ -296,11 +295,6 @@ impl<'a> Bytes<'a> {
             end,
             reader: Some(reader),
         }
-    }
-
-    /// Who reads what is not in memory.
-    pub const fn reader(self) -> Option<&'a dyn Reader> {
-        self.reader
     }
 
     /// `len` of them from `offset` on, which are in memory.
@@ -378,14 +372,23 @@ impl Matrix {
         bytes.into().get(offset, self.panel_bytes)
     }
 
-    /// Panel `index`, in `room` where it is not in memory.
+    /// Panel `index`, in `room` where it is not in memory; zeros where it cannot be read, and `unread` is then set.
     #[inline]
-    pub fn fetch<'a>(&self, bytes: Bytes<'a>, index: usize, room: &'a mut [u8]) -> &'a [u8] {
+    pub fn fetch<'a>(
+        &self,
+        bytes: Bytes<'a>,
+        index: usize,
+        room: &'a mut [u8],
+        unread: &AtomicBool,
+    ) -> &'a [u8] {
         let offset = self.offset + index * self.panel_bytes;
         match bytes.reader {
             Some(reader) if offset < bytes.end => {
                 let room = &mut room[..self.panel_bytes];
-                reader.read(offset, room);
+                if !reader.read(offset, room) {
+                    room.fill(0);
+                    unread.store(true, Ordering::Relaxed);
+                }
                 room
             }
             _ => bytes.get(offset, self.panel_bytes),

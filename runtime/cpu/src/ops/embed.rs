@@ -15,7 +15,7 @@ pub(super) fn run(cx: &Run<'_>, op: &Embed, worker: &Worker<'_>) {
         // SAFETY: rows are shared out.
         let to = unsafe { cx.write(op.to, row, 0, op.table.inputs) };
         let (token, height) = (cx.batch.tokens[row] as usize, table.panel_rows);
-        let panel = table.fetch(cx.file, token / height, bytes_of(&mut *scratch));
+        let panel = table.fetch(cx.file, token / height, bytes_of(&mut *scratch), cx.unread);
         table.format.row(panel, height, token % height, to);
         to.iter_mut().for_each(|x| *x *= op.scale);
         // SAFETY: rows are shared out.

@@ -328,7 +328,7 @@ impl<'a> Source<'a> {
     fn panel<'b>(&self, cx: &Run<'b>, index: usize, scratch: &mut &'b mut [f32]) -> Panel<'b> {
         let m = &self.part.weight;
         let room = cut(scratch, self.room);
-        let bytes = m.fetch(cx.file, index, bytes_of(room));
+        let bytes = m.fetch(cx.file, index, bytes_of(room), cx.unread);
         let Some(decoder) = self.decoder else {
             return Panel {
                 tiles: bytes,

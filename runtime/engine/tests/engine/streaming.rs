@@ -3,10 +3,10 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::sample::{draw, logits, open, recipe, tokens, windowed};
-use inkstone_engine::{Adapter, ErrorKind, Kv, Mapped, Model, SessionConfig};
+use inkstone_engine::{Adapter, Canceller, ErrorKind, Kv, Mapped, Model, SessionConfig};
 
 /// A model of a file's bytes, and how many of them were read.
 fn streamed(bytes: Vec<u8>) -> Result<(Model, Arc<AtomicUsize>), inkstone_engine::Error> {
@@ -49,6 +49,38 @@ fn the_same_bits_come_from_less_memory() {
         }
         assert!(read.load(Ordering::Relaxed) > bytes.len());
     }
+}
+
+#[test]
+fn a_read_that_fails_is_of_the_run_that_asked_alone() {
+    let sample = open(&recipe());
+    let bytes = std::fs::read(sample.model.path()).unwrap();
+    let canceller: Arc<Mutex<Option<Canceller>>> = Arc::default();
+    let armed = Arc::clone(&canceller);
+    let length = bytes.len();
+    let fill = move |offset: u64, to: &mut [u8]| {
+        if let Some(canceller) = armed.lock().unwrap().take() {
+            // The run is given up, and nobody hears of the read.
+            canceller.cancel();
+            return Err(io::ErrorKind::Other.into());
+        }
+        to.copy_from_slice(&bytes[offset as usize..][..to.len()]);
+        Ok(())
+    };
+    let mapped = Mapped::stream(length, Box::new(fill), Path::new("streamed")).unwrap();
+    let model = Model::of(mapped).unwrap();
+    let config = SessionConfig {
+        context: Some(96),
+        ..SessionConfig::default()
+    };
+    let mut session = model.session(&config).unwrap();
+    session.feed(&tokens(20)).unwrap();
+    *canceller.lock().unwrap() = Some(session.canceller());
+    assert_eq!(session.step().unwrap_err().kind(), ErrorKind::Cancelled);
+    let mut other = model.session(&config).unwrap();
+    other.feed(&tokens(20)).unwrap();
+    let theirs = draw(&mut other, 5);
+    assert_eq!(draw(&mut session, 5), theirs);
 }
 
 #[test]
