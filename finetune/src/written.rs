@@ -12,7 +12,7 @@ use inkstone_engine::Model;
 use inkstone_engine::format::records::{self, Manifest, Origin, Provenance};
 use inkstone_format::{Declaration, SectionKind, Writer};
 use inkstone_model::Matrix;
-use inkstone_model::weights::{ADAPTED, LinearRoles};
+use inkstone_model::weights::{ADAPTED, LinearRoles, is_adapter};
 use inkstone_quant::{Encoding, Format, PANEL};
 
 use crate::adapter::{Loaded, Thin};
@@ -65,23 +65,13 @@ type Changes<'a> = BTreeMap<(u16, u16), Numbers<'a>>;
 /// The adapter does not fit, the base has one already, or the file system's answer.
 pub fn attach(model: &Model, adapter: &Path, to: &Path) -> Result<()> {
     let loaded = Loaded::open(adapter)?;
-    let mut changes = Changes::new();
-    for (layer, roles, thin) in places(model, &loaded)? {
-        let [_, _, a, b] = roles;
-        let taken = model.file().tensor(layer, a).is_some();
-        ensure!(
-            !taken,
-            "{}: has an adapter already; detach it first",
-            model.path().display()
-        );
-        let (rank, scale) = (thin.rank, loaded.scale());
-        changes.insert(
-            (layer, a),
-            plain(rank, thin.inputs, Box::new(|| thin.a.clone())),
-        );
-        let b_scaled = move || thin.b.iter().map(|b| b * scale).collect();
-        changes.insert((layer, b), plain(thin.rows, rank, Box::new(b_scaled)));
-    }
+    let changes = thin_matrices(model, &loaded)?;
+    let taken = |(layer, role): &(u16, u16)| model.file().tensor(*layer, *role).is_some();
+    ensure!(
+        !changes.keys().any(taken),
+        "{}: has an adapter already; detach it first",
+        model.path().display()
+    );
     let change = format!(
         "LoRA adapter of rank {} attached; the base's weights are unchanged",
         loaded.config.r
@@ -95,15 +85,7 @@ pub fn attach(model: &Model, adapter: &Path, to: &Path) -> Result<()> {
 /// The adapter does not fit, or the file system's answer.
 pub fn import(model: &Model, adapter: &Path, to: &Path) -> Result<()> {
     let loaded = Loaded::open(adapter)?;
-    let scale = loaded.scale();
-    let mut changes = Changes::new();
-    for (layer, [_, _, a, b], thin) in places(model, &loaded)? {
-        let rank = thin.rank;
-        let values = Box::new(|| thin.a.clone());
-        changes.insert((layer, a), plain(rank, thin.inputs, values));
-        let scaled = move || thin.b.iter().map(|b| b * scale).collect();
-        changes.insert((layer, b), plain(thin.rows, rank, Box::new(scaled)));
-    }
+    let changes = thin_matrices(model, &loaded)?;
     let tensors: Vec<Declaration> = changes.iter().map(declared).collect();
     let mut manifest = model.manifest()?.unwrap_or_default();
     manifest.base_models.insert(0, model.name());
@@ -117,6 +99,20 @@ pub fn import(model: &Model, adapter: &Path, to: &Path) -> Result<()> {
         let numbers = changes.get(&(t.layer, t.role)).context("it was declared")?;
         panels(numbers, t, out)
     })
+}
+
+/// An adapter's matrices as tensors of a file, `b` with its scale in it; they must fit the model.
+fn thin_matrices<'l>(model: &Model, loaded: &'l Loaded) -> Result<Changes<'l>> {
+    let scale = loaded.scale();
+    let mut changes = Changes::new();
+    for (layer, [_, _, a, b], thin) in places(model, loaded)? {
+        let rank = thin.rank;
+        let values = Box::new(|| thin.a.clone());
+        changes.insert((layer, a), plain(rank, thin.inputs, values));
+        let scaled = move || thin.b.iter().map(|b| b * scale).collect();
+        changes.insert((layer, b), plain(thin.rows, rank, Box::new(scaled)));
+    }
+    Ok(changes)
 }
 
 fn declared(((layer, role), numbers): (&(u16, u16), &Numbers<'_>)) -> Declaration {
@@ -242,10 +238,6 @@ fn form_named(form: &str) -> Result<&'static str> {
 #[must_use]
 pub fn is_adapted(model: &Model) -> bool {
     model.file().tensors().any(|tensor| is_adapter(tensor.role))
-}
-
-fn is_adapter(role: u16) -> bool {
-    ADAPTED.iter().any(|[_, _, a, b]| [*a, *b].contains(&role))
 }
 
 /// Where each pair of thin matrices belongs; it must fit there.

@@ -4,7 +4,6 @@ use std::io::{self, Read};
 
 use anyhow::Context;
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use inkstone_engine::{POOLINGS, SessionConfig};
 use serde_json::json;
 
@@ -28,17 +27,13 @@ pub(crate) struct Arguments {
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
     /// How the vectors of tokens become one
-    #[arg(long, value_name = "HOW", default_value = "mean", value_parser = pooling())]
+    #[arg(long, value_name = "HOW", default_value = "mean", value_parser = names(POOLINGS))]
     pooling: String,
     /// Leave the vectors as long as they are
     #[arg(long)]
     raw: bool,
     #[command(flatten)]
     session: arguments::Session,
-}
-
-fn pooling() -> PossibleValuesParser {
-    names(POOLINGS)
 }
 
 /// Embeds.

@@ -180,7 +180,8 @@ int32_t ink_open(const char *path, ink_model **model, char *error, size_t error_
 /* A file that lies in memory, at a multiple of 64: nothing is copied; it must stay until the model is closed and its
    sessions are freed. */
 int32_t ink_open_memory(const void *bytes, size_t size, ink_model **model, char *error, size_t error_size);
-/* `size` bytes of an open file from `offset` on, a multiple of 64, mapped; the file may be closed afterwards. Where
+/* `size` bytes of an open file from `offset` on, a multiple of 64, mapped; the file may be closed afterwards,
+   and must not change while the model is open. Where
    there are no such files it is INK_UNSUPPORTED. */
 int32_t ink_open_fd(int fd, uint64_t offset, uint64_t size, ink_model **model, char *error, size_t error_size);
 /* A file of `size` bytes that host->read_at reads, once, in pieces, into memory of the model's own. */

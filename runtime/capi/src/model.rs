@@ -69,6 +69,34 @@ pub extern "C" fn ink_status_name(status: Status) -> *const c_char {
     NAMES.get(index).map_or(c"unknown", |name| name).as_ptr()
 }
 
+/// Puts a model where the caller wants it, and what went wrong where he reads it.
+///
+/// # Safety
+/// `model` is NULL or has room for a pointer, `error` is NULL or has room for `error_size` bytes.
+unsafe fn opened(
+    model: *mut *mut InkModel,
+    error: *mut c_char,
+    error_size: usize,
+    open: impl FnOnce() -> Outcome<Model>,
+) -> Status {
+    let make = || Ok(Box::into_raw(Box::new(InkModel(open()?))));
+    // SAFETY: the caller's promise.
+    let call = || unsafe { put_new(model, "model", make) };
+    // SAFETY: the caller's promise.
+    unsafe { told(error, error_size, call) }
+}
+
+/// A path that must be there.
+///
+/// # Safety
+/// As [`text`].
+pub(crate) unsafe fn path_of<'a>(path: *const c_char, name: &str) -> Outcome<&'a Path> {
+    // SAFETY: the caller's promise.
+    let path = unsafe { text(path, name)? };
+    path.map(Path::new)
+        .ok_or_else(|| Failure::new(INVALID, format!("{name} is NULL")))
+}
+
 /// See the header.
 ///
 /// # Safety
@@ -80,20 +108,10 @@ pub unsafe extern "C" fn ink_open(
     error: *mut c_char,
     error_size: usize,
 ) -> Status {
-    let call = || {
-        // SAFETY: the header asks for a text.
-        let path = unsafe { text(path, "path")? };
-        let path = path.ok_or_else(|| Failure::new(INVALID, "path is NULL"))?;
-        let open = || {
-            Ok(Box::into_raw(Box::new(InkModel(Model::open(Path::new(
-                path,
-            ))?))))
-        };
-        // SAFETY: the header asks for a place.
-        unsafe { put_new(model, "model", open) }
-    };
-    // SAFETY: the header asks for room.
-    unsafe { told(error, error_size, call) }
+    // SAFETY: the header asks for a text.
+    let open = || Ok(Model::open(unsafe { path_of(path, "path")? })?);
+    // SAFETY: the header asks for a place and for room.
+    unsafe { opened(model, error, error_size, open) }
 }
 
 /// See the header.
@@ -108,22 +126,17 @@ pub unsafe extern "C" fn ink_open_memory(
     error: *mut c_char,
     error_size: usize,
 ) -> Status {
-    let call = || {
+    let open = || {
         // SAFETY: the header asks for bytes that outlive the model and its sessions.
         let bytes: &'static [u8] = unsafe { slice(bytes.cast(), size, "bytes")? };
         if !bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) {
             let text = format!("bytes do not begin at a multiple of {ALIGNMENT}");
             return Err(Failure::new(INVALID, text));
         }
-        let open = || {
-            let mapped = Mapped::of(bytes, Path::new("memory"))?;
-            Ok(Box::into_raw(Box::new(InkModel(Model::of(mapped)?))))
-        };
-        // SAFETY: the header asks for a place.
-        unsafe { put_new(model, "model", open) }
+        Ok(Model::of(Mapped::of(bytes, Path::new("memory"))?)?)
     };
-    // SAFETY: the header asks for room.
-    unsafe { told(error, error_size, call) }
+    // SAFETY: the header asks for a place and for room.
+    unsafe { opened(model, error, error_size, open) }
 }
 
 /// See the header.
@@ -139,16 +152,12 @@ pub unsafe extern "C" fn ink_open_fd(
     error: *mut c_char,
     error_size: usize,
 ) -> Status {
-    let call = || {
-        // SAFETY: the header asks for a place.
-        unsafe {
-            put_new(model, "model", || {
-                mapped(part_of(fd, offset, length(size)?)?, "fd")
-            })
-        }
+    let open = || {
+        let map = part_of(fd, offset, length(size)?)?;
+        Ok(Model::of(Mapped::with(map, Path::new("fd"))?)?)
     };
-    // SAFETY: the header asks for room.
-    unsafe { told(error, error_size, call) }
+    // SAFETY: the header asks for a place and for room.
+    unsafe { opened(model, error, error_size, open) }
 }
 
 #[cfg(unix)]
@@ -163,10 +172,8 @@ fn part_of(fd: c_int, offset: u64, size: usize) -> Outcome<io::Result<Map>> {
 
 #[cfg(not(unix))]
 fn part_of(_: c_int, _: u64, _: usize) -> Outcome<io::Result<Map>> {
-    Err(Failure::new(
-        UNSUPPORTED,
-        "this system has no file descriptors",
-    ))
+    let text = "this system has no file descriptors";
+    Err(Failure::new(UNSUPPORTED, text))
 }
 
 /// See the header.
@@ -181,18 +188,14 @@ pub unsafe extern "C" fn ink_open_host(
     error: *mut c_char,
     error_size: usize,
 ) -> Status {
-    let call = || {
+    let open = || {
         // SAFETY: the header asks for a host.
         let host = unsafe { Hosted::of(given(host, "host")?)? };
-        let open = || {
-            let map = Map::read(length(size)?, |offset, to| host.read_at(offset, to));
-            mapped(map, "host")
-        };
-        // SAFETY: the header asks for a place.
-        unsafe { put_new(model, "model", open) }
+        let map = Map::read(length(size)?, |offset, to| host.read_at(offset, to));
+        Ok(Model::of(Mapped::with(map, Path::new("host"))?)?)
     };
-    // SAFETY: the header asks for room.
-    unsafe { told(error, error_size, call) }
+    // SAFETY: the header asks for a place and for room.
+    unsafe { opened(model, error, error_size, open) }
 }
 
 /// See the header.
@@ -207,30 +210,20 @@ pub unsafe extern "C" fn ink_open_stream(
     error: *mut c_char,
     error_size: usize,
 ) -> Status {
-    let call = || {
+    let open = || {
         // SAFETY: the header asks for a host.
         let host = unsafe { Hosted::of(given(host, "host")?)? };
-        let open = || {
-            let read = move |offset: u64, to: &mut [u8]| host.read_at(offset, to);
-            let mapped = Mapped::stream(length(size)?, Box::new(read), Path::new("host"))?;
-            Ok(Box::into_raw(Box::new(InkModel(Model::of(mapped)?))))
-        };
-        // SAFETY: the header asks for a place.
-        unsafe { put_new(model, "model", open) }
+        let read = move |offset: u64, to: &mut [u8]| host.read_at(offset, to);
+        let mapped = Mapped::stream(length(size)?, Box::new(read), Path::new("host"))?;
+        Ok(Model::of(mapped)?)
     };
-    // SAFETY: the header asks for room.
-    unsafe { told(error, error_size, call) }
+    // SAFETY: the header asks for a place and for room.
+    unsafe { opened(model, error, error_size, open) }
 }
 
 fn length(size: u64) -> Outcome<usize> {
     let size = usize::try_from(size).ok().filter(|size| *size > 0);
     size.ok_or_else(|| Failure::new(INVALID, "size is zero, or beyond what there can be"))
-}
-
-/// A model of bytes that messages call `name`.
-fn mapped(map: io::Result<Map>, name: &str) -> Outcome<*mut InkModel> {
-    let model = Model::of(Mapped::with(map, Path::new(name))?)?;
-    Ok(Box::into_raw(Box::new(InkModel(model))))
 }
 
 /// See the header.
@@ -246,23 +239,16 @@ pub unsafe extern "C" fn ink_attach(
     error: *mut c_char,
     error_size: usize,
 ) -> Status {
-    let call = || {
+    let attach = || {
         // SAFETY: the header asks for a model.
         let model = &unsafe { given(model, "model")? }.0;
         // SAFETY: the header asks for a text.
-        let path = unsafe { text(adapter, "adapter")? };
-        let path = path.ok_or_else(|| Failure::new(INVALID, "adapter is NULL"))?;
+        let adapter = Adapter::open(unsafe { path_of(adapter, "adapter")? })?;
         let scale = if scale == 0.0 { 1.0 } else { scale };
-        let attach = || {
-            let adapter = Adapter::open(Path::new(path))?;
-            let model = model.attach(&[(adapter, scale)])?;
-            Ok(Box::into_raw(Box::new(InkModel(model))))
-        };
-        // SAFETY: the header asks for a place.
-        unsafe { put_new(attached, "attached", attach) }
+        Ok(model.attach(&[(adapter, scale)])?)
     };
-    // SAFETY: the header asks for room.
-    unsafe { told(error, error_size, call) }
+    // SAFETY: the header asks for a place and for room.
+    unsafe { opened(attached, error, error_size, attach) }
 }
 
 /// See the header.

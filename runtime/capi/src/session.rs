@@ -4,7 +4,6 @@ use core::cell::UnsafeCell;
 use core::ffi::c_char;
 use core::time::Duration;
 use std::ffi::CString;
-use std::path::Path;
 
 use inkstone_engine::{
     Canceller, Finish, Generation, Grammar, Grammars, Lent, Options, POOLINGS, Params, Piece,
@@ -13,7 +12,7 @@ use inkstone_engine::{
 
 use crate::border::*;
 use crate::host::Hosted;
-use crate::model::{InkModel, session_config};
+use crate::model::{InkModel, path_of, session_config};
 use crate::types::*;
 
 /// The header's `ink_session`.
@@ -510,7 +509,7 @@ pub unsafe extern "C" fn ink_fork(session: *mut InkSession, other: *mut *mut Ink
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ink_save(session: *mut InkSession, path: *const c_char) -> Status {
     // SAFETY: the header asks for a text.
-    let call = |inner: &mut Inner| Ok(inner.session.save(unsafe { path_of(path)? })?);
+    let call = |inner: &mut Inner| Ok(inner.session.save(unsafe { path_of(path, "path")? })?);
     // SAFETY: the header asks for a session.
     unsafe { on(session, call) }
 }
@@ -524,7 +523,7 @@ pub unsafe extern "C" fn ink_load(session: *mut InkSession, path: *const c_char)
     let call = |inner: &mut Inner| {
         inner.answer = None;
         // SAFETY: the header asks for a text.
-        Ok(inner.session.load(unsafe { path_of(path)? })?)
+        Ok(inner.session.load(unsafe { path_of(path, "path")? })?)
     };
     // SAFETY: the header asks for a session.
     unsafe { on(session, call) }
@@ -565,13 +564,4 @@ pub unsafe extern "C" fn ink_embed(
     };
     // SAFETY: the header asks for a session.
     unsafe { on(session, call) }
-}
-
-/// # Safety
-/// As [`text`].
-unsafe fn path_of<'a>(path: *const c_char) -> Outcome<&'a Path> {
-    // SAFETY: the caller's promise.
-    let path = unsafe { text(path, "path")? };
-    path.map(Path::new)
-        .ok_or_else(|| Failure::new(INVALID, "path is NULL"))
 }

@@ -6,9 +6,9 @@ use core::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use inkstone_format::{File, SectionKind, Tensor};
+use inkstone_format::{File, SectionKind};
 use inkstone_model::Matrix;
-use inkstone_model::weights::{ADAPTED, Beside, LinearRoles};
+use inkstone_model::weights::{ADAPTED, Beside, Bytes, LinearRoles, is_adapter};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapped::Mapped;
@@ -135,36 +135,56 @@ impl Adapter {
 
 /// The adapters that stand among a file's tensors.
 pub(crate) fn pairs_of(file: &File<'_>) -> core::result::Result<Vec<Pair>, String> {
+    let thin = file.tensors().filter(|t| is_adapter(t.role));
+    let matrices = thin.map(|t| {
+        let matrix = Matrix::of(&t).ok_or("an adapter is too large")?;
+        Ok(Beside {
+            layer: t.layer,
+            role: t.role,
+            matrix,
+        })
+    });
+    let matrices = matrices.collect::<core::result::Result<Vec<Beside>, &str>>()?;
+    pairs_among(&matrices, file.bytes().into())
+}
+
+/// The adapters among matrices, which ascend by layer, then role.
+fn pairs_among(matrices: &[Beside], bytes: Bytes<'_>) -> core::result::Result<Vec<Pair>, String> {
     let mut pairs = Vec::new();
-    for a in file.tensors() {
-        let Some([role, _, _, b_role]) = ADAPTED.iter().find(|roles| roles[2] == a.role) else {
+    for &Beside {
+        layer,
+        role,
+        matrix: a,
+    } in matrices
+    {
+        let Some([role, _, _, b_role]) = ADAPTED.iter().find(|roles| roles[2] == role) else {
             continue;
         };
-        let b = file.tensor(a.layer, *b_role);
-        let plain = |t: &Tensor| t.format.id == 0;
+        let b = matrices.binary_search_by_key(&(layer, *b_role), |b| (b.layer, b.role));
+        let b = b.ok().map(|at| matrices[at].matrix);
+        let plain = |matrix: &Matrix| matrix.format.id == 0;
         let b = b.filter(|b| b.inputs == a.rows && plain(b) && plain(&a));
-        let b = b.ok_or_else(|| format!("an adapter of layer {} lacks a matrix", a.layer))?;
-        let numbers = |t| numbers(file, t).ok_or("an adapter is too large");
+        let b = b.ok_or_else(|| format!("an adapter of layer {layer} lacks a matrix"))?;
         pairs.push(Pair {
-            layer: a.layer,
+            layer,
             role: *role,
-            rows: b.rows as usize,
-            inputs: a.inputs as usize,
-            rank: a.rows as usize,
-            a: numbers(&a)?,
-            b: numbers(&b)?,
+            rows: b.rows,
+            inputs: a.inputs,
+            rank: a.rows,
+            a: numbers(&a, bytes)?,
+            b: numbers(&b, bytes)?,
         });
     }
     Ok(pairs)
 }
 
-fn numbers(file: &File<'_>, tensor: &Tensor) -> Option<Vec<f32>> {
-    let matrix = Matrix::of(tensor)?;
-    let mut numbers = vec![0.0; matrix.rows.checked_mul(matrix.inputs)?];
+fn numbers(matrix: &Matrix, bytes: Bytes<'_>) -> core::result::Result<Vec<f32>, String> {
+    let count = matrix.rows.checked_mul(matrix.inputs);
+    let mut numbers = vec![0.0; count.ok_or("an adapter is too large")?];
     for (row, out) in numbers.chunks_exact_mut(matrix.inputs).enumerate() {
-        matrix.row(file.bytes(), row, out);
+        matrix.row(bytes, row, out);
     }
-    Some(numbers)
+    Ok(numbers)
 }
 
 fn roles(role: u16) -> Option<&'static LinearRoles> {
@@ -233,6 +253,18 @@ impl Stack {
             start: bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT),
             bytes,
             table: Vec::new(),
+        }
+    }
+
+    /// The adapters of a model that has these beside its file, or else those in it.
+    pub(crate) fn held(
+        &self,
+        file: &File<'_>,
+        bytes: Bytes<'_>,
+    ) -> core::result::Result<Vec<Pair>, String> {
+        match self.table() {
+            [] => pairs_of(file),
+            table => pairs_among(table, bytes),
         }
     }
 

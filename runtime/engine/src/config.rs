@@ -140,17 +140,20 @@ impl Model {
         let spec = self.spec();
         let context = config.context.unwrap_or(spec.context.min(CONTEXT));
         let batch = config.batch.min(context);
-        let depth = match config.embeddings {
-            true => 0,
-            false => config.speculation.depth(batch)?,
+        let depth = if config.embeddings {
+            0
+        } else {
+            config.speculation.depth(batch)?
+        };
+        let logits = if config.embeddings {
+            0
+        } else {
+            config.logits.max(depth + 1)
         };
         let resolved = Config {
             context,
             batch,
-            logits: match config.embeddings {
-                true => 0,
-                false => config.logits.max(depth + 1),
-            },
+            logits,
             threads: config.threads.unwrap_or_else(|| Cores::here().workers()),
             // One more, so that the last token before the place gone back to can be run again for its logits.
             rewind: config.rewind.saturating_add(1),

@@ -19,7 +19,7 @@ pub enum Pooling {
     First,
 }
 
-/// Every pooling and its name.
+/// Every pooling and its name, in the order of the C library's `ink_pooling`.
 pub static POOLINGS: &[(&str, Pooling)] = &[
     ("mean", Pooling::Mean),
     ("last", Pooling::Last),

@@ -38,8 +38,12 @@ impl Map {
         if metadata.len() == 0 {
             return Err(refused("the file is empty"));
         }
+        Map::of_file(&file, &memmap2::MmapOptions::new())
+    }
+
+    fn of_file(file: &fs::File, part: &memmap2::MmapOptions) -> io::Result<Map> {
         // SAFETY: the pages are only read, and `.ink` files are replaced by renaming, never written in place.
-        let map = unsafe { memmap2::Mmap::map(&file)? };
+        let map = unsafe { part.map(file)? };
         Ok(Map(Bytes::Mapped(map)))
     }
 
@@ -49,9 +53,9 @@ impl Map {
     /// As [`Self::open`], and [`io::ErrorKind::UnexpectedEof`] for a file that ends before.
     #[cfg(unix)]
     pub fn part(file: std::os::fd::BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Map> {
-        use std::os::fd::AsRawFd;
         let refused = |why: &'static str| io::Error::new(io::ErrorKind::InvalidInput, why);
-        let metadata = fs::File::from(file.try_clone_to_owned()?).metadata()?;
+        let file = fs::File::from(file.try_clone_to_owned()?);
+        let metadata = file.metadata()?;
         if !metadata.is_file() || len == 0 {
             return Err(refused("not a part of a regular file"));
         }
@@ -65,9 +69,7 @@ impl Map {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut part = memmap2::MmapOptions::new();
-        // SAFETY: as in `open`.
-        let map = unsafe { part.offset(offset).len(len).map(file.as_raw_fd())? };
-        Ok(Map(Bytes::Mapped(map)))
+        Map::of_file(&file, part.offset(offset).len(len))
     }
 
     /// Reads `len` bytes into memory of its own, piece after piece: `read` fills each from an offset on.

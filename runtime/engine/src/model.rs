@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use inkstone_format::records::{self, Manifest, Provenance, Record};
 use inkstone_format::{File, SectionKind};
-use inkstone_model::weights::{self, ADAPTED, Stored};
+use inkstone_model::weights::{self, Stored, is_adapter};
 use inkstone_model::{LayerSpec, ModelError, Spec};
 use inkstone_text::Tokenizer;
 
-use crate::adapter::{self, Adapter, Stack};
+use crate::adapter::{Adapter, Stack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapped::Mapped;
 
@@ -39,7 +39,6 @@ impl Eq for Model {}
 struct Inner {
     mapped: Arc<Mapped>,
     id: [u8; 32],
-    adapters: Vec<(Adapter, f32)>,
     stack: Stack,
     spec: Spec,
     layers: Vec<LayerSpec>,
@@ -80,7 +79,6 @@ impl Model {
         let path = &mapped.path().to_path_buf();
         let file = mapped.file();
         let model = inkstone_model::Model::new(file);
-        let is_adapter = |role| ADAPTED.iter().any(|roles| roles[2] == role);
         let model = match model {
             Err(ModelError::NoSpec) if file.tensors().any(|t| is_adapter(t.role)) => {
                 let what = "the file is an adapter; attach it to its model";
@@ -110,7 +108,6 @@ impl Model {
                 .collect(),
             tokenizer: start..start + section.len(),
             stops,
-            adapters: Vec::new(),
             stack,
             mapped: Arc::new(mapped),
         };
@@ -133,32 +130,33 @@ impl Model {
             let text = "an adapter's scale is not a finite number";
             return Err(Error::text(ErrorKind::Invalid, text));
         }
-        let mut all = old.adapters.clone();
-        all.extend(adapters.iter().cloned());
-        let own = adapter::pairs_of(&self.file()).map_err(|what| self.damaged(&what))?;
+        let (file, bytes) = (self.file(), self.bytes());
+        let own = old
+            .stack
+            .held(&file, bytes.bytes())
+            .map_err(|what| self.damaged(&what))?;
         let mut parts = vec![(own.as_slice(), 1.0)];
-        parts.extend(all.iter().map(|(adapter, scale)| (adapter.pairs(), *scale)));
+        parts.extend(
+            adapters
+                .iter()
+                .map(|(adapter, scale)| (adapter.pairs(), *scale)),
+        );
         let refused = |what: String| {
             let path = self.path().display();
             Error::text(ErrorKind::Mismatch, format!("{path}: {what}"))
         };
         let stack = Stack::new(&parts, old.mapped.bytes().len()).map_err(refused)?;
-        let fit = inkstone_model::Model::with(self.file(), stack.table());
-        let fit = fit.map_err(|e| refused(format!("the adapter is for another model: {e}")))?;
-        if let Some(matrix) = homeless(&stack, fit.spec().layers) {
-            return Err(refused(format!(
-                "the adapter is for another model: {matrix}"
-            )));
-        }
-        let mut id = blake3::Hasher::new();
-        id.update(&self.file().id());
-        for (adapter, scale) in &all {
-            id.update(&adapter.id()).update(&scale.to_le_bytes());
-        }
+        let fit = inkstone_model::Model::with(file, stack.table());
+        fit.map_err(|e| refused(format!("the adapter is for another model: {e}")))?;
+        // As if one were attached after the other.
+        let id = adapters.iter().fold(self.id(), |id, (adapter, scale)| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&id).update(&adapter.id());
+            hasher.update(&scale.to_le_bytes()).finalize().into()
+        });
         let inner = Inner {
             mapped: Arc::clone(&old.mapped),
-            id: id.finalize().into(),
-            adapters: all,
+            id,
             stack,
             spec: old.spec,
             layers: old.layers.clone(),
@@ -166,11 +164,6 @@ impl Model {
             stops: old.stops.clone(),
         };
         Ok(Model(Arc::new(inner)))
-    }
-
-    /// What was attached, in its order.
-    pub fn adapters(&self) -> &[(Adapter, f32)] {
-        &self.0.adapters
     }
 
     /// Where the file is.
@@ -317,13 +310,6 @@ impl Model {
             format!("{}: {what}", self.path().display()),
         )
     }
-}
-
-/// The first matrix for a layer that the model does not have.
-fn homeless(stack: &Stack, layers: u32) -> Option<String> {
-    let mut table = stack.table().iter();
-    let found = table.find(|beside| u32::from(beside.layer) >= layers)?;
-    Some(format!("the model has no layer {}", found.layer))
 }
 
 /// The file's stop tokens; `None` where they are malformed.

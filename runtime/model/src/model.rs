@@ -37,6 +37,13 @@ pub enum ModelError {
         /// The role's name.
         role: &'static str,
     },
+    /// What stands beside the file is for a place that the model does not have.
+    Nowhere {
+        /// Layer, or [`NO_LAYER`].
+        layer: u16,
+        /// The role's name.
+        role: &'static str,
+    },
     /// A tensor has another shape than its spec asks for.
     Shape {
         /// Layer, or [`NO_LAYER`].
@@ -66,6 +73,10 @@ impl core::fmt::Display for ModelError {
             ModelError::Layout { layer, role } => {
                 place(f, layer, role)?;
                 write!(f, " has a layout that cannot be used there")
+            }
+            ModelError::Nowhere { layer, role } => {
+                place(f, layer, role)?;
+                write!(f, " has no place in the model")
             }
             ModelError::Shape {
                 layer,
@@ -113,11 +124,25 @@ impl<'a> Model<'a> {
             spec: Spec::parse(section)?,
             beside,
         };
+        beside
+            .iter()
+            .try_for_each(|beside| model.has_place(beside))?;
         model.find_weights()?;
         for layer in 0..model.spec.layers {
             model.find_layer(layer)?;
         }
         Ok(model)
+    }
+
+    fn has_place(&self, &Beside { layer, role, .. }: &Beside) -> Result<(), ModelError> {
+        let per_layer = ROLES.iter().find(|r| r.id == role).map(|r| r.per_layer);
+        let has = match per_layer {
+            Some(true) => u32::from(layer) < self.spec.layers,
+            Some(false) => layer == NO_LAYER,
+            None => false,
+        };
+        let role = name(role);
+        has.then_some(()).ok_or(ModelError::Nowhere { layer, role })
     }
 
     /// The file.

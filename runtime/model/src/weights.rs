@@ -157,6 +157,11 @@ pub static ADAPTED: [LinearRoles; 7] = [
     Q_ROLES, K_ROLES, V_ROLES, O_ROLES, GATE_ROLES, UP_ROLES, DOWN_ROLES,
 ];
 
+/// Whether a role is of an adapter's thin matrices.
+pub fn is_adapter(role: u16) -> bool {
+    ADAPTED.iter().any(|[_, _, a, b]| [*a, *b].contains(&role))
+}
+
 /// A role's number in files and its name in messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Role {

@@ -250,16 +250,10 @@ impl Team {
             return job(0, &self.shared.barrier);
         }
         if let Some((parallel, threads)) = &self.host {
-            let take_part = |index| {
-                let part = catch_unwind(AssertUnwindSafe(|| job(index, &self.shared.barrier)));
-                if part.is_err() {
-                    self.shared.barrier.break_up();
-                }
-            };
-            parallel(*threads, &take_part);
+            parallel(*threads, &|index| drop(self.shared.take_part(index, job)));
             return self.shared.rest();
         }
-        let job: *const Job<'_> = job;
+        let (own, job): (_, *const Job<'_>) = (job, job);
         // SAFETY: only the lifetime changes, and this function returns after all workers are done with the job.
         let lasting = unsafe { core::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
         // SAFETY: `busy` was waited to zero by the last call, so that no worker reads the slot before `turn` moves.
@@ -269,7 +263,7 @@ impl Team {
             .store(self.threads.len(), Ordering::Relaxed);
         self.shared.turn.fetch_add(1, Ordering::Release);
         self.threads.iter().for_each(|t| t.thread().unpark());
-        let own = self.shared.take_part(0, lasting);
+        let own = self.shared.take_part(0, own);
         let rested = || self.shared.busy.load(Ordering::SeqCst) == 0;
         self.shared.barrier.bed.wait_until(rested);
         if let Err(panic) = own {
@@ -316,6 +310,8 @@ impl Shared {
             // SAFETY: `turn` has moved, so that the caller has written the slot and waits until `busy` is zero.
             let job = unsafe { *self.job.0.get() };
             let job = job.expect("a job is set before `turn` moves");
+            // SAFETY: the caller of `Team::crew` keeps the job alive until every worker is done.
+            let job = unsafe { &*job };
             // What it panics with has been reported by the hook; the caller hears of it through the barrier.
             let _ = self.take_part(index, job);
             if self.busy.fetch_sub(1, Ordering::SeqCst) == 1 {
@@ -340,9 +336,7 @@ impl Shared {
         }
     }
 
-    fn take_part(&self, index: usize, job: *const Job<'static>) -> thread::Result<()> {
-        // SAFETY: the caller of `Team::crew` keeps the job alive until every worker is done.
-        let job = unsafe { &*job };
+    fn take_part(&self, index: usize, job: &Job<'_>) -> thread::Result<()> {
         let result = catch_unwind(AssertUnwindSafe(|| job(index, &self.barrier)));
         if result.is_err() {
             self.barrier.break_up();

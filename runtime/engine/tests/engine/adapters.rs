@@ -90,7 +90,9 @@ fn several_are_one_of_their_ranks_together() {
     let one_by_one = one_by_one.attach(&[(second, 1.0)]).unwrap();
     let config = configs().next().unwrap();
     let expected = computed(&together, &config);
-    assert_eq!(computed(&at_once.unwrap(), &config), expected);
+    let at_once = at_once.unwrap();
+    assert_eq!(at_once.id(), one_by_one.id());
+    assert_eq!(computed(&at_once, &config), expected);
     assert_eq!(computed(&one_by_one, &config), expected);
 }
 
