@@ -14,6 +14,7 @@ mod columns;
 pub mod compute;
 pub mod data;
 pub mod duplicates;
+pub mod generate;
 pub mod gguf;
 pub mod head;
 pub mod layer;

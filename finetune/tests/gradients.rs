@@ -168,6 +168,7 @@ fn logits(model: &Model<'_>, bytes: &[u8], tokens: &[u32]) -> Vec<Vec<f32>> {
     let n = tokens.len() as u32;
     let config = Config {
         context: n,
+        sequences: 1,
         batch: n,
         logits: n,
         threads: 1,
@@ -181,7 +182,7 @@ fn logits(model: &Model<'_>, bytes: &[u8], tokens: &[u32]) -> Vec<Vec<f32>> {
     reference
         .run(&Batch {
             tokens,
-            start: 0,
+            places: 0.into(),
             wanted: Wanted::All,
             stop: None,
         })

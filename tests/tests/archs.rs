@@ -74,6 +74,7 @@ fn every_architecture_gives_its_golden_logits() {
         let (kv, activations) = (Kv::F32, Activations::F32);
         let config = Config {
             context: 64,
+            sequences: 1,
             batch,
             logits: batch,
             threads: 1,
@@ -87,7 +88,7 @@ fn every_architecture_gives_its_golden_logits() {
         backend
             .run(&Batch {
                 tokens: &tokens,
-                start: 0,
+                places: 0.into(),
                 wanted: Wanted::All,
                 stop: None,
             })

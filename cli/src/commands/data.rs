@@ -1,14 +1,15 @@
-//! `inkstone data`: a look at examples, and a sieve, before anything is learnt from them.
+//! `inkstone data`: examples to learn from: a look at them, a sieve, and more of them.
 
 mod check;
 mod clean;
+mod generate;
 mod show;
 
 use clap::{Args, Subcommand};
 
 use crate::terminal::Terminal;
 
-/// Look at examples before a model learns from them, and keep the good ones
+/// Look at examples before a model learns from them, keep the good ones, make more
 ///
 /// Each step is a command of its own.
 #[derive(Args)]
@@ -23,6 +24,7 @@ enum Look {
     Show(show::Arguments),
     Check(check::Arguments),
     Clean(Box<clean::Arguments>),
+    Generate(Box<generate::Arguments>),
 }
 
 /// Looks, or keeps.
@@ -31,5 +33,6 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         Look::Show(arguments) => show::run(arguments, terminal),
         Look::Check(arguments) => check::run(arguments, terminal),
         Look::Clean(arguments) => clean::run(arguments, terminal),
+        Look::Generate(arguments) => generate::run(arguments, terminal),
     }
 }

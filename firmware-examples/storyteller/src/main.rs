@@ -92,6 +92,7 @@ const HEAP_BYTES: usize = 32 * 1024;
 
 const CONFIG: Config = Config {
     context: TOKENS as u32,
+    sequences: 1,
     batch: 8,
     logits: 1,
     threads: 1,

@@ -139,16 +139,6 @@ where
         self.isa.isa()
     }
 
-    /// Whether the batch fits the plan.
-    fn fits(&self, batch: &Batch<'_>) -> bool {
-        let (config, n) = (&self.plan.config, batch.tokens.len());
-        n >= 1
-            && n <= config.batch as usize
-            && batch.wanted_rows() <= config.logits as usize
-            && (batch.start as usize).saturating_add(n) <= config.context as usize
-            && batch.tokens.iter().all(|&t| t < self.plan.spec.vocabulary)
-    }
-
     fn caches(&self) -> impl Iterator<Item = &Cache> {
         self.ops.as_ref().iter().filter_map(|op| match op {
             Op::Rope(rope) => Some(&rope.cache),
@@ -203,7 +193,7 @@ where
     O: AsRef<[Op]>,
 {
     fn run(&mut self, batch: &Batch<'_>) -> Result<(), Fault> {
-        if !self.fits(batch) {
+        if !batch.fits(&self.plan) {
             return Err(Fault::BadBatch);
         }
         if batch.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {

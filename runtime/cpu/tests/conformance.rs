@@ -7,7 +7,7 @@ mod shared;
 use inkstone_cpu::{Cpu, CpuError, ISAS, Isa, Team};
 use inkstone_model::cache::KVS;
 use inkstone_model::reference::Reference;
-use inkstone_model::{Activations, Backend, Config, Fault, Kv, Op, Wanted};
+use inkstone_model::{Activations, Backend, Config, Fault, Kv, Op, Place, Places, Wanted};
 use inkstone_quant::{FORMATS, Format};
 
 use shared::{Arena, Noise, Shape, batch, plan};
@@ -23,6 +23,7 @@ fn config(batch: u32, threads: u32, kv: Kv, activations: Activations) -> Config 
     };
     Config {
         context: CONTEXT,
+        sequences: 1,
         batch,
         logits: batch,
         streamed: false,
@@ -484,4 +485,86 @@ fn what_is_too_small_or_absent_is_refused() {
             Some(CpuError::Threads { team: 2, plan: 1 })
         );
     }
+}
+
+#[test]
+fn sequences_side_by_side_are_as_if_alone() {
+    let way = |kv| Config {
+        sequences: 3,
+        ..config(24, 2, kv, Activations::Int8)
+    };
+    for (_, kv) in KVS {
+        let shape = Shape::rich(format("Q5_0"));
+        let file = shape.file(5);
+        let texts: Vec<Vec<u32>> = [(70, 0), (90, 1), (23, 2)]
+            .map(|(n, skip)| tokens(n + skip, shape.vocabulary)[skip..].to_vec())
+            .to_vec();
+        let alone = |text: &[u32]| {
+            run(
+                &mut reference(&file, config(24, 1, *kv, Activations::Int8)),
+                text,
+                24,
+            )
+        };
+        let want: Vec<Vec<u32>> = texts.iter().map(|text| alone(text)).collect();
+        let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(reference(&file, way(*kv)))];
+        backends.extend(isas().map(|isa| Box::new(cpu(&file, way(*kv), isa)) as Box<dyn Backend>));
+        for backend in &mut backends {
+            beside(&mut **backend, &texts, &want);
+        }
+    }
+}
+
+/// The first half of each text alone, the rest a token at a time of all that are not over.
+fn beside(backend: &mut dyn Backend, texts: &[Vec<u32>], want: &[Vec<u32>]) {
+    let place = |sequence: usize, position: usize| Place {
+        sequence: sequence as u32,
+        position: position as u32,
+    };
+    let check = |backend: &mut dyn Backend, row: usize, place: Place| {
+        let logits: Vec<u32> = backend.logits(row).iter().map(|x| x.to_bits()).collect();
+        let (all, at) = (&want[place.sequence as usize], place.position as usize);
+        assert_eq!(
+            logits,
+            all[at * logits.len()..][..logits.len()],
+            "{place:?}"
+        );
+    };
+    for (sequence, text) in texts.iter().enumerate() {
+        for start in (0..text.len() / 2).step_by(24) {
+            let tokens = &text[start..(start + 24).min(text.len() / 2)];
+            placed(backend, tokens, Places::From(place(sequence, start)));
+            check(
+                backend,
+                tokens.len() - 1,
+                place(sequence, start + tokens.len() - 1),
+            );
+        }
+    }
+    for step in 0.. {
+        let going = (0..texts.len())
+            .rev()
+            .map(|s| place(s, texts[s].len() / 2 + step));
+        let left = |place: &Place| (place.position as usize) < texts[place.sequence as usize].len();
+        let places: Vec<Place> = going.filter(left).collect();
+        if places.is_empty() {
+            break;
+        }
+        let token = |place: &Place| texts[place.sequence as usize][place.position as usize];
+        let tokens: Vec<u32> = places.iter().map(token).collect();
+        placed(backend, &tokens, Places::Each(&places));
+        for (row, place) in places.iter().enumerate() {
+            check(backend, row, *place);
+        }
+    }
+}
+
+fn placed(backend: &mut dyn Backend, tokens: &[u32], places: Places<'_>) {
+    let batch = inkstone_model::Batch {
+        tokens,
+        places,
+        wanted: Wanted::All,
+        stop: None,
+    };
+    backend.run(&batch).unwrap();
 }

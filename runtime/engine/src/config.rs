@@ -135,11 +135,16 @@ impl Model {
     /// [`ErrorKind::Invalid`] for a parameter out of range, [`ErrorKind::Unsupported`] for a device that is not there,
     /// [`ErrorKind::Mismatch`] for a draft of another vocabulary.
     pub fn plan(&self, config: &SessionConfig) -> Result<Plan> {
+        self.plan_for(config, 1)
+    }
+
+    /// As [`Self::plan`], with caches for so many sequences, and a row of logits for each.
+    pub(crate) fn plan_for(&self, config: &SessionConfig, sequences: u32) -> Result<Plan> {
         let device = device::find(&config.device)?;
         let view = self.view();
         let spec = self.spec();
         let context = config.context.unwrap_or(spec.context.min(CONTEXT));
-        let batch = config.batch.min(context);
+        let batch = config.batch.min(context).max(sequences);
         let depth = if config.embeddings {
             0
         } else {
@@ -148,10 +153,11 @@ impl Model {
         let logits = if config.embeddings {
             0
         } else {
-            config.logits.max(depth + 1)
+            config.logits.max(depth + 1).max(sequences)
         };
         let resolved = Config {
             context,
+            sequences,
             batch,
             logits,
             threads: config.threads.unwrap_or_else(|| Cores::here().workers()),
@@ -172,6 +178,7 @@ impl Model {
         };
         let weights = view.file().tensors().map(|tensor| tensor.bytes).sum();
         let (context, vocabulary) = (u64::from(context), u64::from(spec.vocabulary));
+        let sequences = u64::from(sequences);
         let operation = size_of::<inkstone_model::Op>() as u64;
         Ok(Plan {
             config: resolved,
@@ -180,8 +187,8 @@ impl Model {
             weights,
             memory: layout.memory,
             // The tokens, and room to put them together again.
-            tokens: context * 8,
-            sampler: vocabulary * 12 + context * 16,
+            tokens: context * 8 * sequences,
+            sampler: (vocabulary * 12 + context * 16) * sequences,
             operations: layout.ops(&view).count() as u64 * operation,
             draft: draft.as_ref().map_or(0, Plan::reserved),
             pin: config.pin,

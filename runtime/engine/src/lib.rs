@@ -42,6 +42,7 @@ mod mapped;
 mod model;
 mod prompt;
 pub mod sampler;
+mod sequences;
 mod session;
 mod snapshot;
 mod speculation;
@@ -68,6 +69,7 @@ pub use map::Map;
 pub use mapped::Mapped;
 pub use model::Model;
 pub use sampler::{Params, Sampler};
+pub use sequences::{Drawn, Sequences};
 pub use session::{Event, Mark, Session};
 
 pub use speculation::{DRAFTERS, Drafter, Guesses, Speculation};

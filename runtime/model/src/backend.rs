@@ -2,19 +2,47 @@
 
 use core::sync::atomic::AtomicBool;
 
-use crate::plan::Slot;
+use crate::plan::{Plan, Slot};
 
-/// Tokens to run through the model at consecutive positions.
+/// Tokens to run through the model.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
     /// At most [`Config::batch`](crate::Config::batch), each below the vocabulary.
     pub tokens: &'a [u32],
-    /// Position of the first one.
-    pub start: u32,
+    /// Where they stand.
+    pub places: Places<'a>,
     /// Whose logits are kept.
     pub wanted: Wanted,
     /// Set by anyone to have the run given up within a layer's time.
     pub stop: Option<&'a AtomicBool>,
+}
+
+/// A position of one of the sequences that a plan has caches for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// Below [`Config::sequences`](crate::Config::sequences).
+    pub sequence: u32,
+    /// Below [`Config::context`](crate::Config::context).
+    pub position: u32,
+}
+
+/// Where the tokens of a batch stand.
+#[derive(Debug, Clone, Copy)]
+pub enum Places<'a> {
+    /// At consecutive positions from this place on.
+    From(Place),
+    /// Each at its own, no two at the same.
+    Each(&'a [Place]),
+}
+
+/// Consecutive positions of the first sequence, from this one on.
+impl From<u32> for Places<'_> {
+    fn from(position: u32) -> Self {
+        Places::From(Place {
+            sequence: 0,
+            position,
+        })
+    }
 }
 
 /// Whose logits are kept.
@@ -86,6 +114,38 @@ pub trait Backend {
 }
 
 impl Batch<'_> {
+    /// Where a token stands.
+    #[inline(always)]
+    pub fn place(&self, token: usize) -> Place {
+        match self.places {
+            Places::From(Place { sequence, position }) => Place {
+                sequence,
+                position: position + token as u32,
+            },
+            Places::Each(places) => places[token],
+        }
+    }
+
+    /// Whether it fits what a plan was made for.
+    pub fn fits(&self, plan: &Plan) -> bool {
+        let (config, n) = (&plan.config, self.tokens.len());
+        let within = |place: &Place, tokens: usize| {
+            place.sequence < config.sequences
+                && (place.position as usize).saturating_add(tokens) <= config.context as usize
+        };
+        let placed = match self.places {
+            Places::From(place) => within(&place, n),
+            Places::Each(places) => {
+                places.len() == n && places.iter().all(|place| within(place, 1))
+            }
+        };
+        n >= 1
+            && n <= config.batch as usize
+            && self.wanted_rows() <= config.logits as usize
+            && placed
+            && self.tokens.iter().all(|&t| t < plan.spec.vocabulary)
+    }
+
     /// How many rows of logits are wanted.
     pub fn wanted_rows(&self) -> usize {
         match self.wanted {

@@ -5,7 +5,8 @@
 //! int4 forms are rotated first (`inkstone_quant::hadamard`), their scale is `amax / 7`, and a byte holds two codes: K is
 //! `[position / 16][dimension / 8][16][4]`, byte `b` with dimension `8·j + b` low and `8·j + 4 + b` high; V has dimension
 //! `i` low and `i + bytes` high in byte `i` of a position.
-//! Position `p` stands at `p mod positions`: a ring where a window bounds what is seen.
+//! Position `p` stands at `p mod positions`: a ring where a window bounds what is seen. A layer's caches of several
+//! sequences follow each other.
 
 /// The stored form of keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,7 +36,7 @@ pub const TILE: usize = 64;
 /// Keys that stand side by side.
 pub const KEY_LANES: usize = 16;
 
-/// The cache of one layer within the arena; offsets in bytes, each a multiple of 64.
+/// The cache of one layer and sequence within the arena; offsets in bytes, each a multiple of 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
     /// Stored form.
@@ -123,6 +124,30 @@ impl Cache {
             v_scales,
             end,
         })
+    }
+
+    /// Bytes from the cache of a sequence to that of the next.
+    pub const fn stride(&self) -> usize {
+        self.end - self.k
+    }
+
+    /// First byte after the caches of so many sequences; `None` on overflow.
+    pub fn after(&self, sequences: u32) -> Option<usize> {
+        self.k
+            .checked_add(self.stride().checked_mul(sequences as usize)?)
+    }
+
+    /// The cache of a sequence, of which this is the first one's.
+    pub const fn of(&self, sequence: u32) -> Cache {
+        let on = self.stride() * sequence as usize;
+        Cache {
+            k: self.k + on,
+            v: self.v + on,
+            k_scales: self.k_scales + on,
+            v_scales: self.v_scales + on,
+            end: self.end + on,
+            ..*self
+        }
     }
 
     /// Elements of a key of one position and head, padded to whole [`Kv::together`].

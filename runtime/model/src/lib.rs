@@ -21,7 +21,7 @@ pub mod session;
 pub mod spec;
 pub mod weights;
 
-pub use backend::{Backend, Batch, Fault, Wanted};
+pub use backend::{Backend, Batch, Fault, Place, Places, Wanted};
 pub use cache::{Cache, Kv};
 pub use hash::{Digest, LogitsHash};
 pub use inkstone_quant::{NUMERICS, math};

@@ -11,8 +11,10 @@ use crate::weights::{self, Layer, Matrix, Weights};
 /// What a session is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// Positions a session can hold.
+    /// Positions a sequence can hold.
     pub context: u32,
+    /// Sequences side by side, each with caches of its own.
+    pub sequences: u32,
     /// Tokens a backend takes at once.
     pub batch: u32,
     /// Rows of logits kept: 1, or up to `batch` to read them all. With 0 there are none: what the final norm gives of
@@ -187,6 +189,7 @@ impl Plan {
             }
         };
         in_range("context", config.context, 1 << 26)?;
+        in_range("sequences", config.sequences, 1 << 16)?;
         in_range("batch", config.batch, 1 << 16)?;
         in_range("logits", config.logits.max(1), config.batch)?;
         in_range("threads", config.threads, 1024)?;
@@ -227,7 +230,7 @@ impl Plan {
         for layer in 0..spec.layers {
             let cache = cache(&config, &model.layer_spec(layer), end)?;
             ring |= cache.positions < config.context as usize;
-            end = cache.end;
+            end = cache.after(config.sequences)?;
         }
         let memory = Memory {
             slots: scratch - logits,
@@ -261,7 +264,7 @@ impl Plan {
             let layer_spec = model.layer_spec(index);
             let cache =
                 cache(&config, &layer_spec, end).expect("`Plan::new` has laid the same caches out");
-            end = cache.end;
+            end = cache.of(config.sequences).k;
             let build = LayerOps {
                 spec,
                 shared,

@@ -22,6 +22,7 @@ pub struct Reference<W> {
     ops: Vec<Op>,
     file: W,
     slots: Vec<Vec<f32>>,
+    /// By layer, then by sequence.
     layers: Vec<Kept>,
 }
 
@@ -41,11 +42,12 @@ impl<W: Stored> Reference<W> {
         let slots = (0..SLOTS)
             .map(|s| vec![0.0; plan.slots[s].rows * plan.slots[s].width])
             .collect();
-        let kept = |op: &Op| match op {
-            Op::Attend(a) => Some(Kept::new(a.cache)),
+        let caches = ops.iter().filter_map(|op| match op {
+            Op::Attend(attend) => Some(attend.cache),
             _ => None,
-        };
-        let layers = ops.iter().filter_map(kept).collect();
+        });
+        let of_all = |cache: Cache| (0..plan.config.sequences).map(move |s| Kept::new(cache.of(s)));
+        let layers = caches.flat_map(of_all).collect();
         Reference {
             plan,
             ops,
@@ -176,7 +178,7 @@ impl<W: Stored> Reference<W> {
     fn rope(&mut self, op: &Rope, batch: &Batch<'_>, layer: usize) {
         let width = op.cache.width;
         for t in 0..batch.tokens.len() {
-            let position = batch.start as usize + t;
+            let (position, kept) = self.at(batch, t, layer);
             for head in 0..op.heads {
                 let mut q = self.row(op.q, t)[head * width..][..width].to_vec();
                 self.turn(&mut q, op, op.q_norm, position);
@@ -186,9 +188,16 @@ impl<W: Stored> Reference<W> {
                 let mut k = self.row(op.k, t)[head * width..][..width].to_vec();
                 self.turn(&mut k, op, op.k_norm, position);
                 let v = self.row(op.v, t)[head * width..][..width].to_vec();
-                self.layers[layer].append(head, position, k, v);
+                self.layers[kept].append(head, position, k, v);
             }
         }
+    }
+
+    /// A token's position, and which of the kept caches is its sequence's.
+    fn at(&self, batch: &Batch<'_>, token: usize, layer: usize) -> (usize, usize) {
+        let (place, sequences) = (batch.place(token), self.plan.config.sequences as usize);
+        let kept = layer * sequences + place.sequence as usize;
+        (place.position as usize, kept)
     }
 
     /// Norm, then rotation, of one head.
@@ -209,11 +218,11 @@ impl<W: Stored> Reference<W> {
     fn attend(&mut self, op: &Attend, batch: &Batch<'_>, layer: usize) {
         let width = op.cache.width;
         for t in 0..batch.tokens.len() {
-            let position = batch.start as usize + t;
+            let (position, kept) = self.at(batch, t, layer);
             for head in 0..op.heads {
                 let q = self.row(op.q, t)[head * width..][..width].to_vec();
                 let kv_head = head / (op.heads / op.cache.heads);
-                let y = self.layers[layer].attend(op, &q, kv_head, position);
+                let y = self.layers[kept].attend(op, &q, kv_head, position);
                 self.row_mut(op.to, t)[head * width..][..width].copy_from_slice(&y);
             }
         }
@@ -371,13 +380,7 @@ fn capped(x: f32, cap: Option<f32>) -> f32 {
 
 impl<W: Stored> Backend for Reference<W> {
     fn run(&mut self, batch: &Batch<'_>) -> Result<(), Fault> {
-        let (config, n) = (self.plan.config, batch.tokens.len());
-        let fits = n >= 1
-            && n <= config.batch as usize
-            && batch.wanted_rows() <= config.logits as usize
-            && batch.start as usize + n <= config.context as usize
-            && batch.tokens.iter().all(|&t| t < self.plan.spec.vocabulary);
-        if !fits {
+        if !batch.fits(&self.plan) {
             return Err(Fault::BadBatch);
         }
         let mut layer = 0;

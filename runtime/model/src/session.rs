@@ -225,7 +225,7 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
         self.furthest = self.furthest.max(fed);
         self.backend.run(&Batch {
             tokens: &self.tokens.as_ref()[start..end],
-            start: start as u32,
+            places: (start as u32).into(),
             wanted: Wanted::All,
             stop,
         })?;
@@ -268,7 +268,7 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
         let wanted = wanted(end == self.fed);
         self.backend.run(&Batch {
             tokens,
-            start: start as u32,
+            places: (start as u32).into(),
             wanted,
             stop,
         })?;

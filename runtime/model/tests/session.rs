@@ -11,6 +11,7 @@ fn config() -> Config {
     let (batch, kv) = (64, Kv::F16);
     Config {
         context: 256,
+        sequences: 1,
         batch,
         logits: batch,
         threads: 1,

@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 const CONFIG: Config = Config {
     context: 256,
+    sequences: 1,
     batch: 16,
     logits: 1,
     threads: 2,

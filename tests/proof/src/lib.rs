@@ -98,6 +98,7 @@ impl From<SessionError> for Error {
 pub fn plan(model: &Model<'_>, case: Case) -> Result<Plan, Error> {
     let config = Config {
         context: (PROMPT + ANSWER) as u32,
+        sequences: 1,
         batch: case.chunk,
         logits: case.chunk,
         threads: 1,

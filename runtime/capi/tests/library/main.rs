@@ -14,7 +14,7 @@ use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Barrier, OnceLock};
 use std::thread;
 
 use inkstone_c::types::*;
@@ -616,14 +616,18 @@ fn another_thread_cancels_and_the_answer_goes_on() {
     let model = open(&sample().1).unwrap();
     let shared = &Shared(session(model));
     asked(shared.0, 100);
-    let done = &AtomicBool::new(false);
+    let (done, begun) = (&AtomicBool::new(false), &Barrier::new(2));
     let (tokens, cancelled) = thread::scope(|scope| {
         scope.spawn(move || {
+            // Once before the first step, which is then sure to be cancelled; on a busy machine all may be over sooner.
+            unsafe { ink_cancel(shared.0) };
+            begun.wait();
             while !done.load(Ordering::Relaxed) {
                 unsafe { ink_cancel(shared.0) };
                 thread::sleep(Duration::from_micros(300));
             }
         });
+        begun.wait();
         let (mut tokens, mut cancelled) = (0, 0);
         while tokens < 60 && cancelled < 10_000 {
             let mut event = sized(|_: &mut Event| ());

@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use inkstone_model::cache::TILE;
 use inkstone_model::op::Attend;
-use inkstone_model::{Cache, Kv};
+use inkstone_model::{Cache, Kv, Place, Places};
 use inkstone_quant::activation::quantize_group;
 use inkstone_quant::{GROUP, hadamard, math};
 
@@ -47,7 +47,11 @@ pub(super) fn run(cx: &Run<'_>, op: &Attend, worker: &Worker<'_>) {
     let tokens = cx.batch.tokens.len();
     // SAFETY: once in this operation.
     let scratch = unsafe { cx.scratch(worker.index) };
-    let split = Split::new(op, tokens, worker.count);
+    let together = match cx.batch.places {
+        Places::From(_) => TOKENS,
+        Places::Each(_) => 1,
+    };
+    let split = Split::new(op, tokens, together, worker.count);
     let units = split.units(op, tokens);
     while let Some(index) = worker.take(units) {
         Unit::new(cx, op, &split, index).attend(&mut *scratch);
@@ -72,10 +76,10 @@ struct Split {
 
 impl Split {
     /// Many tokens share the work of a tile; few units are made more, so that every worker has some.
-    fn new(op: &Attend, tokens: usize, workers: usize) -> Split {
+    fn new(op: &Attend, tokens: usize, together: usize, workers: usize) -> Split {
         let group = op.heads / op.cache.heads;
-        if tokens >= 2 * workers {
-            let tokens = tokens.div_ceil(2 * workers).min(TOKENS);
+        if tokens >= 2 * workers && together > 1 {
+            let tokens = tokens.div_ceil(2 * workers).min(together);
             let heads = group.min(HEADS);
             return Split { tokens, heads };
         }
@@ -100,11 +104,13 @@ impl Split {
     }
 }
 
-/// Some query heads of some tokens over one key head.
+/// Some query heads of some tokens of one sequence, at consecutive positions, over one key head.
 struct Unit<'a> {
     cx: &'a Run<'a>,
     op: &'a Attend,
     tokens: Range<usize>,
+    /// Where the first token stands.
+    place: Place,
     kv_head: usize,
     heads: Range<usize>,
 }
@@ -119,6 +125,7 @@ impl<'a> Unit<'a> {
             cx,
             op,
             tokens: token..cx.batch.tokens.len().min(token + split.tokens),
+            place: cx.batch.place(token),
             kv_head,
             heads: kv_head * group + first..kv_head * group + group.min(first + split.heads),
         }
@@ -164,7 +171,7 @@ impl<'a> Unit<'a> {
     /// Positions that a token sees; at least one.
     #[inline(always)]
     fn seen(&self, token: usize) -> Range<usize> {
-        let end = self.cx.batch.start as usize + token + 1;
+        let end = self.place.position as usize + token - self.tokens.start + 1;
         let window = self.op.window.unwrap_or(end);
         end.saturating_sub(window)..end
     }
@@ -172,7 +179,7 @@ impl<'a> Unit<'a> {
     /// The tile from absolute position `base` on, as it is stored. Rings are whole tiles.
     #[inline(always)]
     fn tile(&self, base: usize) -> Tile<'a> {
-        let (cache, arena) = (&self.op.cache, self.cx.arena);
+        let (cache, arena) = (self.op.cache.of(self.place.sequence), self.cx.arena);
         let first = self.kv_head * cache.positions + base % cache.positions;
         let (keys, values) = (first * cache.key_width(), first * cache.value_width());
         let (k, v) = (TILE * cache.key_width(), TILE * cache.value_width());

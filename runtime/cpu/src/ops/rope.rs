@@ -25,7 +25,8 @@ pub(super) fn run(cx: &Run<'_>, op: &Rope, worker: &Worker<'_>) {
     let mut scratch = unsafe { cx.scratch(worker.index) };
     let (sin, cos) = (cut(&mut scratch, width / 2), cut(&mut scratch, width / 2));
     for t in 0..cx.batch.tokens.len() {
-        let position = cx.batch.start as usize + t;
+        let place = cx.batch.place(t);
+        let (cache, position) = (op.cache.of(place.sequence), place.position as usize);
         angles(norm::vector(cx.file, &op.table), position, sin, cos);
         for head in heads.clone() {
             if head < op.heads {
@@ -43,7 +44,7 @@ pub(super) fn run(cx: &Run<'_>, op: &Rope, worker: &Worker<'_>) {
                     },
                 );
             } else {
-                append(cx, op, head - op.heads, t, (sin, cos));
+                append(cx, op, &cache, head - op.heads, (t, position), (sin, cos));
             }
         }
     }
@@ -57,8 +58,14 @@ fn angles(table: &[[u8; 4]], position: usize, sin: &mut [f32], cos: &mut [f32]) 
 }
 
 /// Key and value of a token's head to the cache.
-fn append(cx: &Run<'_>, op: &Rope, head: usize, t: usize, (sin, cos): (&[f32], &[f32])) {
-    let (cache, position) = (&op.cache, cx.batch.start as usize + t);
+fn append(
+    cx: &Run<'_>,
+    op: &Rope,
+    cache: &Cache,
+    head: usize,
+    (t, position): (usize, usize),
+    (sin, cos): (&[f32], &[f32]),
+) {
     // SAFETY: heads are shared out.
     let k = unsafe { cx.write(op.k, t, head * cache.width, cache.width) };
     let gain = op.k_norm.map(|m| norm::vector(cx.file, &m));

@@ -366,7 +366,7 @@ impl AsMut<[u8]> for Arena {
 pub fn batch(tokens: &[u32], start: u32, wanted: inkstone_model::Wanted) -> Batch<'_> {
     Batch {
         tokens,
-        start,
+        places: start.into(),
         wanted,
         stop: None,
     }

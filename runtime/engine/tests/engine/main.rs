@@ -7,6 +7,7 @@ mod files;
 mod generating;
 mod governing;
 mod sample;
+mod sequences;
 mod sessions;
 mod snapshots;
 mod speculating;

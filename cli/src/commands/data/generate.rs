@@ -1,0 +1,163 @@
+//! `inkstone data generate`: examples that a model makes up.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use inkstone_finetune::generate::{Made, Recipe, generate};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::arguments::Session;
+use crate::exit::Interrupted;
+use crate::files;
+use crate::interrupt;
+use crate::terminal::Terminal;
+
+/// Have a model make examples up
+///
+/// A recipe names prompts, words that are put into them by lot, what answers begin with and how they are drawn. Many
+/// answers are drawn side by side, so that each weight is read once for all of them. A record depends on the recipe, the
+/// model and its number alone; answers that are not over in time are left out. The same command goes on where it stopped.
+#[derive(Args)]
+#[command(after_help = "Example:
+  inkstone data generate stories.toml -m smollm2-135m -n 1000 -o stories.jsonl
+
+  # stories.toml
+  prompts = [\"Write a short story about a {animal} for a small child.\"]
+  begin = [\"Once upon a time\"]
+  tokens = 300
+  shape = \"text\"            # or \"messages\"
+  seed = 1
+  [words]
+  animal = [\"cat\", \"dog\", \"hen\"]
+  [sampling]
+  temperature = 0.8
+  top_p = 0.95")]
+pub(crate) struct Arguments {
+    /// What is asked, a TOML file
+    #[arg(value_name = "RECIPE")]
+    recipe: PathBuf,
+    /// The model that answers
+    #[arg(short, long, value_name = "MODEL")]
+    model: String,
+    /// Records to make, those left out among them
+    #[arg(short = 'n', long, value_name = "N")]
+    records: u64,
+    /// Write them to this file, a line each
+    #[arg(short, long, value_name = "FILE.jsonl")]
+    output: PathBuf,
+    /// Answers that are drawn side by side
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    sequences: u32,
+    /// Begin anew where the file holds records
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    session: Session,
+}
+
+/// What a run came to.
+#[derive(Default)]
+struct Counts {
+    written: u64,
+    left_out: u64,
+    tokens: u64,
+}
+
+/// Makes examples up.
+pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
+    let path = &arguments.recipe;
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let recipe = Recipe::parse(&text).with_context(|| path.display().to_string())?;
+    files::has_folder(&arguments.output)?;
+    let (mut file, first) = open(&arguments.output, arguments.yes)?;
+    let model = arguments.session.model(terminal, &arguments.model)?;
+    let config = arguments.session.config();
+    let mut sequences = model.sequences(&config, arguments.sequences)?;
+    if first > 0 {
+        let name = arguments.output.display();
+        terminal.note(format_args!("{name}: goes on with record {first}"));
+    }
+    interrupt::cancels(sequences.canceller());
+    let progress = terminal.steps("records", arguments.records);
+    let (mut counts, mut stopped) = (Counts::default(), false);
+    let mut made = |made: Made| {
+        counts.tokens += u64::from(made.tokens);
+        match &made.line {
+            Some(line) => {
+                writeln!(file, "{line}")?;
+                counts.written += 1;
+            }
+            None => counts.left_out += 1,
+        }
+        progress.at(made.index + 1);
+        progress.say(&format!("{} tokens", counts.tokens));
+        stopped = interrupt::take();
+        Ok(!stopped)
+    };
+    let range = (first, arguments.records);
+    let done = generate(&recipe, &model, &mut sequences, range, &mut made);
+    drop(progress);
+    file.sync_all()?;
+    let cancelled = done.as_ref().is_err_and(|e| is_cancelled(e));
+    if stopped || cancelled {
+        terminal.note(format_args!("stopped; the same command goes on"));
+        return Err(Interrupted.into());
+    }
+    done?;
+    let value = json!({
+        "records": arguments.output,
+        "written": counts.written,
+        "left_out": counts.left_out,
+        "tokens": counts.tokens,
+    });
+    terminal.result(&value, |out| {
+        writeln!(
+            out,
+            "{} records written, {} left out, {} tokens drawn",
+            counts.written, counts.left_out, counts.tokens
+        )
+    })
+}
+
+fn is_cancelled(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<inkstone_engine::Error>()
+        .is_some_and(|e| e.kind() == inkstone_engine::ErrorKind::Cancelled)
+}
+
+/// What is read of a line.
+#[derive(Deserialize)]
+struct Line {
+    index: u64,
+}
+
+/// The file to append to, without a line that was cut, and the number of the first record that it does not hold.
+fn open(path: &Path, anew: bool) -> anyhow::Result<(File, u64)> {
+    let named = || path.display().to_string();
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(anew);
+    let file = options.open(path).with_context(named)?;
+    let mut reader = BufReader::new(&file);
+    let (mut whole, mut first, mut line) = (0, 0, String::new());
+    loop {
+        line.clear();
+        let bytes = reader.read_line(&mut line).with_context(named)?;
+        if bytes == 0 || !line.ends_with('\n') {
+            break;
+        }
+        match serde_json::from_str::<Line>(&line) {
+            Ok(line) => first = line.index + 1,
+            Err(_) => bail!("{}: holds something else; -y begins anew", named()),
+        }
+        whole += bytes as u64;
+    }
+    drop(reader);
+    file.set_len(whole)?;
+    let mut file = file;
+    io::Seek::seek(&mut file, io::SeekFrom::Start(whole))?;
+    Ok((file, first))
+}
