@@ -144,7 +144,7 @@ impl Model {
         let view = self.view();
         let spec = self.spec();
         let context = config.context.unwrap_or(spec.context.min(CONTEXT));
-        let batch = config.batch.min(context).max(sequences);
+        let batch = config.batch.min(context.max(sequences));
         let depth = if config.embeddings {
             0
         } else {

@@ -53,6 +53,7 @@ impl Model {
     /// As [`Self::session`].
     pub fn sequences(&self, config: &SessionConfig, count: u32) -> Result<Sequences> {
         let config = SessionConfig {
+            batch: config.batch.max(count),
             speculation: Speculation::Off,
             draft: None,
             embeddings: false,

@@ -18,24 +18,14 @@ use crate::terminal::Terminal;
 
 /// Have a model make examples up
 ///
-/// A recipe names prompts, words that are put into them by lot, what answers begin with and how they are drawn. Many
-/// answers are drawn side by side, so that each weight is read once for all of them. A record depends on the recipe, the
-/// model and its number alone; answers that are not over in time are left out. The same command goes on where it stopped.
+/// A recipe in TOML names `prompts`, what answers `begin` with, `words` that are put into both by lot, and how answers are
+/// drawn (`sampling`, `tokens`, `seed`); `shape` is "messages" or "text". Many answers are drawn side by side, so that
+/// each weight is read once for all of them. A record depends on the recipe, the model and its number alone; answers that
+/// are not over in time are left out. The same command goes on where it stopped.
 #[derive(Args)]
-#[command(after_help = "Example:
-  inkstone data generate stories.toml -m smollm2-135m -n 1000 -o stories.jsonl
-
-  # stories.toml
-  prompts = [\"Write a short story about a {animal} for a small child.\"]
-  begin = [\"Once upon a time\"]
-  tokens = 300
-  shape = \"text\"            # or \"messages\"
-  seed = 1
-  [words]
-  animal = [\"cat\", \"dog\", \"hen\"]
-  [sampling]
-  temperature = 0.8
-  top_p = 0.95")]
+#[command(
+    after_help = "Example:\n  inkstone data generate stories.toml -m smollm2-135m -n 1000 -o stories.jsonl"
+)]
 pub(crate) struct Arguments {
     /// What is asked, a TOML file
     #[arg(value_name = "RECIPE")]

@@ -385,18 +385,20 @@ impl Step<'_> {
             scale: op.scale,
             cap: op.cap,
         };
+        let Some(sums) = sums.first_chunk_mut::<N>() else {
+            return;
+        };
         if self.fresh {
-            let new = self.tile.attend(simd, width, &query, &self.visible, to);
-            sums.copy_from_slice(&new);
+            *sums = self.tile.attend(simd, width, &query, &self.visible, to);
             return;
         }
         let new = self.tile.attend(simd, width, &query, &self.visible, given);
+        let factors = tile::join(sums, &new);
         let rows = to.chunks_exact_mut(width).zip(given.chunks_exact(width));
-        for ((sum, new), (to, o)) in sums.iter_mut().zip(new).zip(rows) {
-            let (a, b) = tile::join(sum, new);
-            to.iter_mut()
-                .zip(o)
-                .for_each(|(to, o)| *to = *to * a + *o * b);
+        for ((a, b), (to, o)) in factors.into_iter().zip(rows) {
+            for (to, o) in to.iter_mut().zip(o) {
+                *to = *to * a + *o * b;
+            }
         }
     }
 }

@@ -50,44 +50,18 @@ impl Task for Finish<'_> {
     }
 }
 
+/// A closure of these would not be compiled for the instruction set that calls it.
 #[inline(always)]
-fn zip(y: &mut [f32; ROWS], x: &[f32; ROWS], f: impl Fn(f32, f32) -> f32) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*y, *x));
+fn add(y: &mut [f32; ROWS], x: &[f32; ROWS]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += x;
+    }
 }
 
 impl Finish<'_> {
+    /// Stores what an epilogue makes of each row of products and of what stands there.
     #[inline(always)]
     fn all(&self, epilogue: Epilogue) {
-        self.each(|t, y, there| self.apply(epilogue, t, y, there));
-    }
-
-    /// What an epilogue makes of a row of products and of what stands there.
-    #[inline(always)]
-    fn apply(&self, epilogue: Epilogue, t: usize, y: &mut [f32; ROWS], there: &[f32; ROWS]) {
-        match epilogue {
-            Epilogue::Store => (),
-            Epilogue::Add => zip(y, there, |y, there| there + y),
-            Epilogue::Gate(activation) => {
-                let Some(up) = self.up else { return };
-                let up = self.up(t, &up[t]);
-                match activation {
-                    Activation::Silu => zip(y, &up, |y, up| math::silu(y) * up),
-                    Activation::GeluTanh => zip(y, &up, |y, up| math::gelu_tanh(y) * up),
-                }
-            }
-            Epilogue::Logits { scale, cap: None } => y.iter_mut().for_each(|y| *y *= scale),
-            Epilogue::Logits {
-                scale,
-                cap: Some(cap),
-            } => y
-                .iter_mut()
-                .for_each(|y| *y = cap * math::tanh(*y * scale / cap)),
-        }
-    }
-
-    /// Stores what `f` makes of each row; it gets the row's number, its products, and what stands there.
-    #[inline(always)]
-    fn each(&self, f: impl Fn(usize, &mut [f32; ROWS], &[f32; ROWS])) {
         let n = (self.part.weight.rows - self.first).min(ROWS);
         let bias = self
             .part
@@ -96,7 +70,7 @@ impl Finish<'_> {
         for (t, y) in self.y.iter().enumerate() {
             let (mut y, row) = (*y, self.start + t);
             if let Some(bias) = &bias {
-                zip(&mut y, bias, |y, bias| y + bias);
+                add(&mut y, bias);
             }
             if self.part.plus.is_some() {
                 self.beside(self.part, false, row, &mut y);
@@ -104,9 +78,9 @@ impl Finish<'_> {
             if self.cx.plan.slot(self.part.to).plain {
                 // SAFETY: blocks of output rows are shared out.
                 let to = unsafe { self.cx.write(self.part.to, row, self.first, n) };
-                self.put(&mut y, to, |y, there| f(t, y, there));
+                self.put(epilogue, t, &mut y, to);
             } else {
-                f(t, &mut y, &[0.0; ROWS]);
+                self.apply(epilogue, t, &mut y, &[0.0; ROWS]);
             }
             // What is beyond the last row is rounded as zeros.
             y[n..].fill(0.0);
@@ -114,6 +88,34 @@ impl Finish<'_> {
             if let Some(codes) = unsafe { Codes::new(self.cx, self.part.to, row, self.first, ROWS) }
             {
                 codes.group(0, &y);
+            }
+        }
+    }
+
+    /// What an epilogue makes of a row of products and of what stands there.
+    #[inline(always)]
+    fn apply(&self, epilogue: Epilogue, t: usize, y: &mut [f32; ROWS], there: &[f32; ROWS]) {
+        match epilogue {
+            Epilogue::Store => (),
+            Epilogue::Add => add(y, there),
+            Epilogue::Gate(activation) => {
+                let Some(up) = self.up else { return };
+                let up = self.up(t, &up[t]);
+                for (y, up) in y.iter_mut().zip(up) {
+                    *y = up
+                        * match activation {
+                            Activation::Silu => math::silu(*y),
+                            Activation::GeluTanh => math::gelu_tanh(*y),
+                        };
+                }
+            }
+            Epilogue::Logits { scale, cap } => {
+                for y in y {
+                    *y *= scale;
+                    if let Some(cap) = cap {
+                        *y = cap * math::tanh(*y / cap);
+                    }
+                }
             }
         }
     }
@@ -137,7 +139,7 @@ impl Finish<'_> {
     fn beside(&self, part: &Part, biased: bool, row: usize, y: &mut [f32; ROWS]) {
         if let Some(bias) = part.bias.filter(|_| biased) {
             let bias = self.bias(norm::vector(self.cx.file, &bias));
-            zip(y, &bias, |y, bias| y + bias);
+            add(y, &bias);
         }
         if let Some(plus) = part.plus {
             let n = (part.weight.rows - self.first).min(ROWS);
@@ -149,14 +151,14 @@ impl Finish<'_> {
 
     /// Makes what is stored of `y` and of what stands there, and stores it.
     #[inline(always)]
-    fn put(&self, y: &mut [f32; ROWS], to: &mut [f32], f: impl Fn(&mut [f32; ROWS], &[f32; ROWS])) {
+    fn put(&self, epilogue: Epilogue, t: usize, y: &mut [f32; ROWS], to: &mut [f32]) {
         if let Some(to) = to.first_chunk_mut() {
-            f(y, to);
+            self.apply(epilogue, t, y, to);
             *to = *y;
         } else {
             let mut there = [0.0; ROWS];
             there[..to.len()].copy_from_slice(to);
-            f(y, &there);
+            self.apply(epilogue, t, y, &there);
             to.copy_from_slice(&y[..to.len()]);
         }
     }

@@ -61,9 +61,19 @@ impl<'a> Codes<'a> {
         let codes = &mut self.codes[index];
         self.scales[index] = quantize(x, codes);
         let (halves, _) = codes.as_chunks::<16>();
-        self.sums[index] = [0, 1].map(|half| halves[half].iter().map(|&c| i32::from(c)).sum());
+        self.sums[index] = [sum(&halves[0]), sum(&halves[1])];
         self
     }
+}
+
+/// Of the codes of half a group. A closure of these would not be compiled for the instruction set that calls it.
+#[inline(always)]
+fn sum(codes: &[i8; GROUP / 2]) -> i32 {
+    let mut sum = 0;
+    for code in codes {
+        sum += i32::from(*code);
+    }
+    sum
 }
 
 /// As [`inkstone_quant::activation::quantize`].

@@ -57,19 +57,35 @@ pub(super) struct Queries<'a, const N: usize> {
 /// The largest score so far, and the sum of `exp(score − largest)`.
 type Sum = [f32; 2];
 
-/// Adds what later positions gave; the factors of what was there and of what they gave.
+/// Adds what later positions gave to the sums of some heads; of each, the factors of what was there and of what they gave.
+///
+/// The smaller of two largest scores is less by as much whichever it is: one exponential, of all heads at once.
 #[inline(always)]
-pub(super) fn join(sum: &mut Sum, given: Sum) -> (f32, f32) {
-    let [largest, total] = *sum;
-    if given[0] > largest {
-        let a = math::exp(largest - given[0]);
-        *sum = [given[0], total * a + given[1]];
-        (a, 1.0)
-    } else {
-        let b = math::exp(given[0] - largest);
-        *sum = [largest, total + given[1] * b];
-        (1.0, b)
+pub(super) fn join<const N: usize>(sums: &mut [Sum; N], given: &[Sum; N]) -> [(f32, f32); N] {
+    let mut less = [0.0; LANES];
+    for (less, (sum, given)) in less.iter_mut().zip(sums.iter().zip(given)) {
+        let more = given[0] > sum[0];
+        *less = if more {
+            sum[0] - given[0]
+        } else {
+            given[0] - sum[0]
+        };
     }
+    for less in &mut less {
+        *less = math::exp(*less);
+    }
+    let mut factors = [(1.0, 1.0); N];
+    for (n, factors) in factors.iter_mut().enumerate() {
+        let ([largest, total], given) = (sums[n], given[n]);
+        if given[0] > largest {
+            factors.0 = less[n];
+            sums[n] = [given[0], total * less[n] + given[1]];
+        } else {
+            factors.1 = less[n];
+            sums[n] = [largest, total + given[1] * less[n]];
+        }
+    }
+    factors
 }
 
 /// Numbers of a tile's positions, for each head.
