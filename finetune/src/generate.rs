@@ -96,7 +96,8 @@ impl Recipe {
             ..Params::default()
         };
         for (name, value) in &self.sampling {
-            params.set(name, *value).context("sampling")?;
+            let set = params.set(name, *value);
+            set.with_context(|| format!("`{name}` of `sampling`"))?;
         }
         Ok(params)
     }

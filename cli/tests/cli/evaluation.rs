@@ -196,3 +196,57 @@ fn a_file_is_cleaned_and_what_was_dropped_is_told() {
     let counts = sandbox.run(&judged).json();
     assert_eq!(counts["dropped"]["perplexity"], 1);
 }
+
+#[test]
+fn a_model_makes_examples_up_and_goes_on_where_it_stopped() {
+    let sandbox = Sandbox::new();
+    let model = chatty(&sandbox);
+    let (recipe, recipe_name) = path(&sandbox, "recipe.toml");
+    let text = "prompts = ['a {what}?', 'the {what}']
+begin = ['one']
+tokens = 40
+[words]
+what = ['hen', 'cow']
+[sampling]
+temperature = 50.0";
+    fs::write(recipe, text).unwrap();
+    let make = |records: &str, sequences: &str, to: &str| {
+        sandbox.run(&[
+            "data",
+            "generate",
+            &recipe_name,
+            "-m",
+            &model,
+            "-n",
+            records,
+            "--sequences",
+            sequences,
+            "-c",
+            "64",
+            "-o",
+            to,
+            "--json",
+        ])
+    };
+    let (whole, whole_name) = path(&sandbox, "whole.jsonl");
+    let counts = make("100", "7", &whole_name).json();
+    let made = fs::read_to_string(&whole).unwrap();
+    assert_eq!(counts["written"], made.lines().count());
+    assert!(counts["written"].as_u64().unwrap() > 1, "{counts}");
+    assert!(counts["left_out"].as_u64().unwrap() > 1, "{counts}");
+    for line in made.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let said = record["messages"][1]["content"].as_str().unwrap();
+        assert!(said.starts_with("one"), "{line}");
+    }
+    let (parts, parts_name) = path(&sandbox, "parts.jsonl");
+    make("50", "1", &parts_name).json();
+    let mut cut = fs::read_to_string(&parts).unwrap();
+    assert!(made.starts_with(&cut) && cut.len() < made.len());
+    cut.push_str("{\"index\": 77, \"mess");
+    fs::write(&parts, cut).unwrap();
+    make("100", "3", &parts_name).json();
+    assert_eq!(fs::read_to_string(&parts).unwrap(), made);
+    let other = make("9", "3", &recipe_name);
+    assert!(other.error().contains("-y"), "{}", other.stderr);
+}
