@@ -25,7 +25,10 @@ const server = createServer((request, response) => {
   }
 })
 await new Promise((listening) => server.listen(0, '127.0.0.1', listening))
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] })
+// The browser itself is to ask nobody for anything.
+const QUIET = ['--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-quic', '--no-first-run']
+const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
+const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', ...QUIET] })
 try {
   const context = await browser.newContext()
   const page = await context.newPage()
