@@ -347,54 +347,85 @@ struct Step<'a> {
 
 impl Step<'_> {
     /// `given` takes what the tile gives before it is joined.
+    ///
+    /// Each count of heads is a function of its own: within one, what any of them needs would be made ready for every
+    /// token. Where flash is dearer than time there is one count.
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S, sums: &mut [[f32; 2]], given: &mut [f32]) {
+        let isa = self.unit.cx.isa;
         for (i, sums) in sums.chunks_mut(TOGETHER).enumerate() {
-            let first = i * TOGETHER;
+            let (first, given) = (i * TOGETHER, &mut *given);
             match sums.len() {
-                1 => self.heads::<S, 1>(simd, first, sums, given),
-                _ if cfg!(feature = "small") => unreachable!("heads are taken one by one"),
-                2 => self.heads::<S, 2>(simd, first, sums, given),
-                3 => self.heads::<S, 3>(simd, first, sums, given),
-                _ => self.heads::<S, TOGETHER>(simd, first, sums, given),
+                _ if cfg!(feature = "small") => self.heads::<1>(first, sums, given).run(simd),
+                1 => simd::run(isa, self.heads::<1>(first, sums, given)),
+                2 => simd::run(isa, self.heads::<2>(first, sums, given)),
+                3 => simd::run(isa, self.heads::<3>(first, sums, given)),
+                _ => simd::run(isa, self.heads::<TOGETHER>(first, sums, given)),
             }
         }
     }
 
-    /// `N` heads of the unit from `first` on.
     #[inline(always)]
-    fn heads<S: Simd, const N: usize>(
-        &self,
-        simd: S,
+    fn heads<'b, const N: usize>(
+        &'b self,
         first: usize,
-        sums: &mut [[f32; 2]],
-        given: &mut [f32],
-    ) {
-        let (cx, op) = (self.unit.cx, self.unit.op);
-        let (width, at) = (
-            op.cache.width,
-            (self.unit.heads.start + first) * op.cache.width,
-        );
+        sums: &'b mut [[f32; 2]],
+        given: &'b mut [f32],
+    ) -> Heads<'b, N> {
+        Heads {
+            step: self,
+            first,
+            sums,
+            given,
+        }
+    }
+}
+
+/// `N` heads of a step's unit from `first` on.
+struct Heads<'a, const N: usize> {
+    step: &'a Step<'a>,
+    first: usize,
+    sums: &'a mut [[f32; 2]],
+    given: &'a mut [f32],
+}
+
+impl<const N: usize> Task for Heads<'_, N> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Step {
+            unit,
+            tile,
+            token,
+            rounded,
+            fresh,
+            visible,
+        } = self.step;
+        let (cx, op, width) = (unit.cx, unit.op, unit.op.cache.width);
+        let at = (unit.heads.start + self.first) * width;
         // SAFETY: a token's heads are given to one worker, and what it wrote of its queries it has written.
-        let q = unsafe { cx.read(op.q, self.token, at, N * width) };
+        let q = unsafe { cx.read(op.q, *token, at, N * width) };
         // SAFETY: a token's heads are given to one worker.
-        let to = unsafe { cx.write(op.to, self.token, at, N * width) };
+        let to = unsafe { cx.write(op.to, *token, at, N * width) };
         let query = Queries::<N> {
             rows: q,
-            rounded: self.rounded.of(first),
+            rounded: rounded.of(self.first),
             scale: op.scale,
             cap: op.cap,
         };
-        let Some(sums) = sums.first_chunk_mut::<N>() else {
+        let Some(sums) = self.sums.first_chunk_mut::<N>() else {
             return;
         };
-        if self.fresh {
-            *sums = self.tile.attend(simd, width, &query, &self.visible, to);
+        if *fresh {
+            *sums = tile.attend(simd, width, &query, visible, to);
             return;
         }
-        let new = self.tile.attend(simd, width, &query, &self.visible, given);
+        let new = tile.attend(simd, width, &query, visible, self.given);
         let factors = tile::join(sums, &new);
-        let rows = to.chunks_exact_mut(width).zip(given.chunks_exact(width));
+        let rows = to
+            .chunks_exact_mut(width)
+            .zip(self.given.chunks_exact(width));
         for ((a, b), (to, o)) in factors.into_iter().zip(rows) {
             for (to, o) in to.iter_mut().zip(o) {
                 *to = *to * a + *o * b;

@@ -58,6 +58,27 @@ fn add(y: &mut [f32; ROWS], x: &[f32; ROWS]) {
     }
 }
 
+/// Zeros beyond what there is.
+#[inline(always)]
+fn load(from: &[f32]) -> [f32; ROWS] {
+    if let Some(whole) = from.first_chunk() {
+        return *whole;
+    }
+    let mut y = [0.0; ROWS];
+    y[..from.len()].copy_from_slice(from);
+    y
+}
+
+/// As much as there is room for.
+#[inline(always)]
+fn store(y: &[f32; ROWS], to: &mut [f32]) {
+    if let Some(whole) = to.first_chunk_mut() {
+        *whole = *y;
+    } else {
+        to.copy_from_slice(&y[..to.len()]);
+    }
+}
+
 impl Finish<'_> {
     /// Stores what an epilogue makes of each row of products and of what stands there.
     #[inline(always)]
@@ -75,13 +96,13 @@ impl Finish<'_> {
             if self.part.plus.is_some() {
                 self.beside(self.part, false, row, &mut y);
             }
+            let mut to = &mut [][..];
             if self.cx.plan.slot(self.part.to).plain {
                 // SAFETY: blocks of output rows are shared out.
-                let to = unsafe { self.cx.write(self.part.to, row, self.first, n) };
-                self.put(epilogue, t, &mut y, to);
-            } else {
-                self.apply(epilogue, t, &mut y, &[0.0; ROWS]);
+                to = unsafe { self.cx.write(self.part.to, row, self.first, n) };
             }
+            self.apply(epilogue, t, &mut y, to);
+            store(&y, to);
             // What is beyond the last row is rounded as zeros.
             y[n..].fill(0.0);
             // SAFETY: blocks of output rows are shared out, each of them one group of codes.
@@ -94,10 +115,10 @@ impl Finish<'_> {
 
     /// What an epilogue makes of a row of products and of what stands there.
     #[inline(always)]
-    fn apply(&self, epilogue: Epilogue, t: usize, y: &mut [f32; ROWS], there: &[f32; ROWS]) {
+    fn apply(&self, epilogue: Epilogue, t: usize, y: &mut [f32; ROWS], there: &[f32]) {
         match epilogue {
             Epilogue::Store => (),
-            Epilogue::Add => add(y, there),
+            Epilogue::Add => add(y, &load(there)),
             Epilogue::Gate(activation) => {
                 let Some(up) = self.up else { return };
                 let up = self.up(t, &up[t]);
@@ -146,20 +167,6 @@ impl Finish<'_> {
             // SAFETY: the slot was written before the last barrier, and this operation does not write it.
             let plus = unsafe { self.cx.read(plus, row, self.first, n) };
             y.iter_mut().zip(plus).for_each(|(y, plus)| *y += plus);
-        }
-    }
-
-    /// Makes what is stored of `y` and of what stands there, and stores it.
-    #[inline(always)]
-    fn put(&self, epilogue: Epilogue, t: usize, y: &mut [f32; ROWS], to: &mut [f32]) {
-        if let Some(to) = to.first_chunk_mut() {
-            self.apply(epilogue, t, y, to);
-            *to = *y;
-        } else {
-            let mut there = [0.0; ROWS];
-            there[..to.len()].copy_from_slice(to);
-            self.apply(epilogue, t, y, &there);
-            to.copy_from_slice(&y[..to.len()]);
         }
     }
 

@@ -62,7 +62,7 @@ type Sum = [f32; 2];
 /// The smaller of two largest scores is less by as much whichever it is: one exponential, of all heads at once.
 #[inline(always)]
 pub(super) fn join<const N: usize>(sums: &mut [Sum; N], given: &[Sum; N]) -> [(f32, f32); N] {
-    let mut less = [0.0; LANES];
+    let mut less = [0.0; N];
     for (less, (sum, given)) in less.iter_mut().zip(sums.iter().zip(given)) {
         let more = given[0] > sum[0];
         *less = if more {
