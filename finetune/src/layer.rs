@@ -149,6 +149,7 @@ fn attend(layer: &Layer<Weight>, spec: &LayerSpec, pass: &Pass<'_>, kept: &mut K
     kept.logs = vec![0.0; pass.queries.len() * spec.heads as usize];
     let inputs = Inputs {
         spec,
+        precision: pass.reader.precision,
         queries: pass.queries,
         q: &kept.q,
         k: &kept.k,
@@ -323,6 +324,7 @@ fn scores_back(
     let [mut dq, mut dk, mut dv] = [&kept.q, &kept.k, &kept.v].map(|x| vec![0.0; x.len()]);
     let inputs = Inputs {
         spec,
+        precision: pass.reader.precision,
         queries: pass.queries,
         q: &kept.q,
         k: &kept.k,

@@ -1,11 +1,12 @@
 //! A model taken for training: which of its weights are learnt, and a pass forwards and backwards over a pack.
 
-use inkstone_cpu::train::{Packed, Precision, View};
+use inkstone_cpu::train::{Precision, View};
 use inkstone_model::weights::{ADAPTED, EMBED, HEAD, NO_LAYER, ROLES};
 use inkstone_model::{Layer, LayerSpec, Matrix, Model, Spec, Weights};
 use rayon::prelude::*;
 
 use crate::attention::Queries;
+use crate::compute::packed;
 use crate::head::Head;
 use crate::layer::{self, Angles, Kept, Pass};
 use crate::pack::Pack;
@@ -288,7 +289,7 @@ impl Maker<'_> {
                     let rows = first..(first + STRIP).min(matrix.rows);
                     let values = unpacked(matrix, self.file, &rows);
                     let w = View::new(&values, rows.len(), matrix.inputs);
-                    [Packed::new(w.transposed()), Packed::new(w)]
+                    [packed(w.transposed()), packed(w)]
                 });
                 Base::Packed(strips.collect())
             }
