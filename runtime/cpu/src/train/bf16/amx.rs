@@ -11,6 +11,8 @@ use crate::isa::Isa;
 const TALL: usize = 16;
 /// Rows and columns of sums that are held: two registers by two.
 const SIDE: usize = 2 * TALL;
+/// Lines that are fetched ahead at each step.
+const AHEAD: usize = 4;
 
 /// Whether this processor has the instruction, and neither the system nor the environment forbids it.
 pub(super) fn available() -> bool {
@@ -70,9 +72,13 @@ fn block(work: &mut Work<'_>, panel: Panel, row: usize, vector: usize) {
     let factors = work.terms.iter().map(|(left, right)| {
         let (deep, lines) = (right.deep(), right.panel(panel));
         let vectors = lines.len() / deep;
+        // Behind the panel lies the next one, of which each block fetches its share.
+        let block = row / SIDE * vectors.div_ceil(2) + vector / 2;
+        let ahead = lines.len() + block * (deep / DEEP) * AHEAD;
         Factors {
             rows: &left.data[row * deep..][..SIDE * deep],
             lines: &lines[vector..],
+            ahead: lines.as_ptr().wrapping_add(ahead),
             vectors,
             second: usize::from(vector + 1 < vectors),
         }
@@ -106,6 +112,8 @@ struct Factors<'a> {
     rows: &'a [u32],
     /// From the first register of columns on.
     lines: &'a [Line],
+    /// Lines that will be wanted soon, if they are any.
+    ahead: *const Line,
     /// Lines of a pair.
     vectors: usize,
     /// Lines to the second register of columns: none where it is not there, and its sums not wanted.
@@ -130,7 +138,7 @@ fn sums<'a>(
         let (a, b) = (factors.rows.as_ptr(), factors.lines.as_ptr());
         let c = to.as_mut_ptr();
         // SAFETY: registers are configured; 32 rows of `deep` pairs lie at `a`, `deep` pairs of two registers of columns
-        // at `b`, and `to` has 32 rows of 32 sums.
+        // at `b`, `to` has 32 rows of 32 sums, and what is fetched ahead may lie anywhere.
         unsafe {
             asm!(
                 "test {add}, {add}",
@@ -150,6 +158,11 @@ fn sums<'a>(
                 "tileloadd tmm6, [{b0} + {next_b}]",
                 "tileloadd tmm7, [{b1} + {next_b}]",
                 "tileloadd tmm5, [{a1} + {next_a}]",
+                "prefetcht1 [{ahead}]",
+                "prefetcht1 [{ahead} + 64]",
+                "prefetcht1 [{ahead} + 128]",
+                "prefetcht1 [{ahead} + 192]",
+                "add {ahead}, 256",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "tdpbf16ps tmm2, tmm5, tmm6",
@@ -169,6 +182,7 @@ fn sums<'a>(
                 a0 = inout(reg) a => _,
                 a1 = inout(reg) a.wrapping_add(TALL * deep) => _,
                 next_a = in(reg) deep * 4,
+                ahead = inout(reg) factors.ahead => _,
                 b0 = inout(reg) b => _,
                 b1 = inout(reg) b.wrapping_add(factors.second) => _,
                 next_b = in(reg) factors.vectors * 64,
