@@ -3,9 +3,11 @@
 
 use core::ops::Range;
 
-use inkstone_cpu::train::{Right, To, View, multiply, rows};
+use inkstone_cpu::train::{Precision, To, View, rows};
 use inkstone_model::LayerSpec;
 use rayon::prelude::*;
+
+use crate::compute::multiply_here;
 
 /// Queries that are scored at once.
 const TILE: usize = 64;
@@ -24,6 +26,8 @@ pub struct Queries {
 pub struct Inputs<'a> {
     /// The layer's numbers.
     pub spec: &'a LayerSpec,
+    /// What products are computed in.
+    pub precision: Precision,
     /// Who asks.
     pub queries: &'a Queries,
     /// `queries × heads · width`.
@@ -156,7 +160,7 @@ pub fn forward(inputs: &Inputs<'_>, y: &mut [f32], logs: &mut [f32]) {
                 }
                 let p = View::new(&scores, tile.rows.len(), keys);
                 let v = inputs.of_keys(inputs.v, head, &tile.keys);
-                put(p, v, &mut y[tile.rows.start * width..], width, false);
+                inputs.put(p, v, &mut y[tile.rows.start * width..], width, false);
             }
         });
     side_by_side(&by_head, width, queries, y);
@@ -214,7 +218,7 @@ fn head_back(
         let v = inputs.of_keys(inputs.v, head, &tile.keys);
         dp.clear();
         dp.resize(tile.rows.len() * keys, 0.0);
-        put(dy, v.transposed(), &mut dp, keys, false);
+        inputs.put(dy, v.transposed(), &mut dp, keys, false);
         slopes.resize(if cap.is_some() { keys } else { 0 }, 0.0);
         for (index, row) in tile.rows.clone().enumerate() {
             let seen = inputs.seen(&tile, row);
@@ -241,15 +245,15 @@ fn head_back(
         let ds = View::new(&dp, tile.rows.len(), keys);
         let q = inputs.of_queries(inputs.q, head, &tile.rows);
         let k = inputs.of_keys(inputs.k, head, &tile.keys);
-        put(
+        inputs.put(
             p.transposed(),
             dy,
             &mut dv[tile.keys.start * width..],
             width,
             true,
         );
-        put(ds, k, &mut dq[tile.rows.start * width..], width, false);
-        put(
+        inputs.put(ds, k, &mut dq[tile.rows.start * width..], width, false);
+        inputs.put(
             ds.transposed(),
             q,
             &mut dk[tile.keys.start * width..],
@@ -265,18 +269,20 @@ fn score(inputs: &Inputs<'_>, head: usize, tile: &Tile, scores: &mut Vec<f32>) {
     scores.resize(tile.rows.len() * tile.keys.len(), 0.0);
     let q = inputs.of_queries(inputs.q, head, &tile.rows);
     let k = inputs.of_keys(inputs.k, head, &tile.keys);
-    put(q, k.transposed(), scores, tile.keys.len(), false);
+    inputs.put(q, k.transposed(), scores, tile.keys.len(), false);
 }
 
-/// `left · right`, into `data` or added to it.
-fn put(left: View<'_>, right: View<'_>, data: &mut [f32], stride: usize, add: bool) {
-    let to = To {
-        data,
-        rows: left.rows(),
-        stride,
-        add,
-    };
-    multiply(&[(left, Right::F32(right))], 0, to);
+impl Inputs<'_> {
+    /// `left · right`, into `data` or added to it.
+    fn put(&self, left: View<'_>, right: View<'_>, data: &mut [f32], stride: usize, add: bool) {
+        let to = To {
+            data,
+            rows: left.rows(),
+            stride,
+            add,
+        };
+        multiply_here(self.precision, left, right, to);
+    }
 }
 
 /// From `heads × rows × width` to `rows × heads · width`.

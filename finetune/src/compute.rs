@@ -1,61 +1,77 @@
 //! Products and rows over all threads. What a thread gets never changes a bit of what comes out.
 
-use inkstone_cpu::train::{self, Precision, Right, To, View};
+use inkstone_cpu::train::{self, Left, Packed, Precision, Right, To, View};
 use rayon::prelude::*;
 
-/// Rows of a product that a thread takes at once, by how many there are: each lays the weights out anew.
-const TILES: [(usize, usize); 3] = [(512, 256), (256, 96), (0, 24)];
+/// Rows that a thread takes at once, by how many there are: for each the weights are read anew.
+const TILES: [(usize, usize); 3] = [(512, 256), (192, 128), (0, 32)];
 
-/// The sum of products `left · right` into `to`, rows `stride` apart, from `column` on; added to what is there, or in
-/// its place.
+/// Numbers from which on a matrix is laid out by all threads.
+const MANY: usize = 1 << 16;
+
+/// Rows of `rows` that a thread takes at once.
+#[must_use]
+pub fn tile(rows: usize) -> usize {
+    let tile = TILES.iter().find(|(least, _)| rows >= *least);
+    tile.expect("the last row of the table is for every number")
+        .1
+}
+
+/// The product `left · right` into `to`, rows `stride` apart, from `column` on; added to what is there, or in its place.
 pub fn product(
-    terms: &[(View<'_>, Right<'_>)],
+    left: View<'_>,
+    right: Right<'_>,
     to: &mut [f32],
     stride: usize,
     column: usize,
     add: bool,
 ) {
-    let rows = to.len() / stride.max(1);
-    let tile = TILES.iter().find(|(least, _)| rows >= *least);
-    let (_, tile) = *tile.expect("the last row of the table is for every number");
+    let tile = tile(left.rows());
     to.par_chunks_mut(tile * stride)
         .enumerate()
         .for_each(|(index, chunk)| {
             let rows = chunk.len() / stride;
-            let data = &mut chunk[column..];
-            train::multiply(
-                terms,
-                index * tile,
-                To {
-                    data,
-                    rows,
-                    stride,
-                    add,
-                },
-            );
+            let left = left.part(index * tile..index * tile + rows);
+            let to = To {
+                data: &mut chunk[column..],
+                rows,
+                stride,
+                add,
+            };
+            train::multiply(&[(&Left::new(right.precision(), left), right)], to);
         });
-}
-
-/// `left · right` in f32, added to `to`: the gradients of small matrices.
-pub fn add_product(left: View<'_>, right: View<'_>, to: &mut [f32]) {
-    product(&[(left, Right::F32(right))], to, right.columns(), 0, true);
 }
 
 /// `left · right` in `precision`, added to `to`.
 pub fn add_product_in(precision: Precision, left: View<'_>, right: View<'_>, to: &mut [f32]) {
     match precision {
-        Precision::F32 => add_product(left, right, to),
+        Precision::F32 => product(left, Right::F32(right), to, right.columns(), 0, true),
         Precision::Bf16 => {
-            let packed = train::Packed::new(right);
-            product(
-                &[(left, Right::Bf16(&packed))],
-                to,
-                right.columns(),
-                0,
-                true,
-            );
+            let packed = packed(right);
+            product(left, Right::Bf16(&packed), to, right.columns(), 0, true);
         }
     }
+}
+
+/// `left · right` in `precision` on this thread.
+pub fn multiply_here(precision: Precision, left: View<'_>, right: View<'_>, to: To<'_>) {
+    let left = Left::new(precision, left);
+    match precision {
+        Precision::F32 => train::multiply(&[(&left, Right::F32(right))], to),
+        Precision::Bf16 => train::multiply(&[(&left, Right::Bf16(&Packed::new(right)))], to),
+    }
+}
+
+/// A right factor, rounded and laid out by all threads where it is large.
+#[must_use]
+pub fn packed(x: View<'_>) -> Packed {
+    if x.rows() * x.columns() < MANY {
+        return Packed::new(x);
+    }
+    let mut packed = Packed::zeros(x.rows(), x.columns());
+    let spaces: Vec<_> = packed.spaces().collect();
+    spaces.into_par_iter().for_each(|space| space.fill(x));
+    packed
 }
 
 /// Rows that are summed apart: partial sums over rows are joined in this order whatever the threads.

@@ -9,7 +9,7 @@ use crate::linear::Gradients;
 use crate::weight::{Way, Weight};
 
 /// Bytes of logits that are held at once.
-const LOGITS: usize = 32 << 20;
+const LOGITS: usize = 48 << 20;
 
 /// The end of a model.
 #[derive(Debug, Clone, Copy)]
@@ -83,10 +83,8 @@ impl Head<'_> {
         logits.clear();
         logits.resize(tokens * vocabulary, 0.0);
         for strip in self.matrix.strips() {
-            self.matrix
-                .with(pass.reader, &strip, Way::Forward, |right| {
-                    product(&[(left, right)], logits, vocabulary, strip.start, false);
-                });
+            let factor = self.matrix.factor(pass.reader, &strip, Way::Forward);
+            product(left, factor.right(), logits, vocabulary, strip.start, false);
         }
     }
 
@@ -102,10 +100,8 @@ impl Head<'_> {
         let tokens = normed.len() / width;
         for strip in self.matrix.strips() {
             let left = View::strided(&d_logits[strip.start..], tokens, strip.len(), vocabulary);
-            self.matrix
-                .with(pass.reader, &strip, Way::Backward, |right| {
-                    product(&[(left, right)], d_normed, width, 0, true);
-                });
+            let factor = self.matrix.factor(pass.reader, &strip, Way::Backward);
+            product(left, factor.right(), d_normed, width, 0, true);
         }
         if let Some(index) = self.matrix.trained() {
             let left = View::new(d_logits, tokens, vocabulary).transposed();

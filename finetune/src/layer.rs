@@ -66,18 +66,15 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// For a layer whose input is `x`.
+    /// For a layer whose input is `x`; what else is there will be replaced.
     #[must_use]
-    pub fn new(x: Vec<f32>) -> Kept {
-        Kept {
-            x,
-            ..Kept::default()
-        }
+    pub fn with(self, x: Vec<f32>) -> Kept {
+        Kept { x, ..self }
     }
 
     /// Leaves the input alone.
     pub fn forget(&mut self) {
-        *self = Kept::new(core::mem::take(&mut self.x));
+        *self = Kept::default().with(core::mem::take(&mut self.x));
     }
 }
 
@@ -145,10 +142,12 @@ fn attend(layer: &Layer<Weight>, spec: &LayerSpec, pass: &Pass<'_>, kept: &mut K
     linear::forward(a.q.as_ref(), reader, &asking, &mut kept.q, thin_q);
     let (asks, all) = (Turn::queries(pass, spec, a), Turn::keys(pass, spec, a));
     kept.raw = [asks.forward(&mut kept.q), all.forward(&mut kept.k)];
-    kept.attended = vec![0.0; kept.q.len()];
-    kept.logs = vec![0.0; pass.queries.len() * spec.heads as usize];
+    kept.attended.resize(kept.q.len(), 0.0);
+    let logs = pass.queries.len() * spec.heads as usize;
+    kept.logs.resize(logs, 0.0);
     let inputs = Inputs {
         spec,
+        precision: pass.reader.precision,
         queries: pass.queries,
         q: &kept.q,
         k: &kept.k,
@@ -323,6 +322,7 @@ fn scores_back(
     let [mut dq, mut dk, mut dv] = [&kept.q, &kept.k, &kept.v].map(|x| vec![0.0; x.len()]);
     let inputs = Inputs {
         spec,
+        precision: pass.reader.precision,
         queries: pass.queries,
         q: &kept.q,
         k: &kept.k,
@@ -428,7 +428,9 @@ fn join(
     pass: &Pass<'_>,
 ) -> Vec<f32> {
     let normed = post.map(|gain| norm_rows(&branch, gain, pass));
-    rows::add_scaled(residual, normed.as_deref().unwrap_or(&branch), 1.0);
+    let added = normed.as_deref().unwrap_or(&branch).par_chunks(ROWS * ROWS);
+    let chunks = residual.par_chunks_mut(ROWS * ROWS).zip(added);
+    chunks.for_each(|(residual, added)| rows::add_scaled(residual, added, 1.0));
     if post.is_some() { branch } else { Vec::new() }
 }
 

@@ -1,11 +1,14 @@
 //! A model taken for training: which of its weights are learnt, and a pass forwards and backwards over a pack.
 
-use inkstone_cpu::train::{Packed, Precision, View};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use inkstone_cpu::train::{Precision, View};
 use inkstone_model::weights::{ADAPTED, EMBED, HEAD, NO_LAYER, ROLES};
 use inkstone_model::{Layer, LayerSpec, Matrix, Model, Spec, Weights};
 use rayon::prelude::*;
 
 use crate::attention::Queries;
+use crate::compute::packed;
 use crate::head::Head;
 use crate::layer::{self, Angles, Kept, Pass};
 use crate::pack::Pack;
@@ -58,6 +61,8 @@ pub struct Net<'a> {
     /// What is learnt, in the order of [`Self::gradients`].
     pub trained: Vec<Tensor>,
     options: Options,
+    /// What layers left for a pass that is over: memory for the next.
+    spare: Mutex<Vec<Kept>>,
 }
 
 /// What a pass gave.
@@ -106,6 +111,7 @@ impl<'a> Net<'a> {
             layers,
             trained: maker.trained,
             options,
+            spare: Mutex::default(),
         }
     }
 
@@ -161,7 +167,7 @@ impl<'a> Net<'a> {
         let mut kept: Vec<Kept> = Vec::new();
         let mut x = self.embed(&pack.tokens);
         for (index, (layer, spec)) in self.layers.iter().zip(&self.layer_specs).enumerate() {
-            let mut work = Kept::new(x);
+            let mut work = self.spare().pop().unwrap_or_default().with(x);
             x = layer::forward(layer, spec, &pass(index), &mut work);
             if weight.is_some() {
                 if self.options.checkpointing {
@@ -190,11 +196,18 @@ impl<'a> Net<'a> {
             }
             let onwards = index > 0 || self.shared.embed.learns();
             dx = layer::backward(layer, spec, &pass(index), &mut kept, dx, gradients, onwards);
+            if !self.options.checkpointing {
+                self.spare().push(kept);
+            }
         }
         if let Some(index) = self.shared.embed.trained() {
             self.embed_back(&pack.tokens, &dx, &mut gradients[index]);
         }
         losses
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reader(&self) -> Reader<'_> {
@@ -288,7 +301,7 @@ impl Maker<'_> {
                     let rows = first..(first + STRIP).min(matrix.rows);
                     let values = unpacked(matrix, self.file, &rows);
                     let w = View::new(&values, rows.len(), matrix.inputs);
-                    [Packed::new(w.transposed()), Packed::new(w)]
+                    [packed(w.transposed()), packed(w)]
                 });
                 Base::Packed(strips.collect())
             }

@@ -1,9 +1,13 @@
 //! Matrices of a model under training: frozen ones as they ship or unpacked ahead, trained ones in f32.
 
 use core::ops::Range;
+use std::borrow::Cow;
+
 use inkstone_cpu::train::{Packed, Precision, Right, View};
 use inkstone_model::Matrix;
 use rayon::prelude::*;
+
+use crate::compute::packed;
 
 /// Outputs of a matrix that are unpacked and multiplied at once.
 pub const STRIP: usize = 4096;
@@ -81,7 +85,7 @@ pub struct Reader<'a> {
 }
 
 impl Weight {
-    /// Ranges of outputs that [`Self::with`] hands out one by one.
+    /// Ranges of outputs that [`Self::factor`] prepares one by one.
     pub fn strips(&self) -> impl Iterator<Item = Range<usize>> {
         let rows = self.rows;
         (0..rows)
@@ -90,24 +94,20 @@ impl Weight {
     }
 
     /// Prepares the outputs `strip`, one of [`Self::strips`], as a right factor.
-    pub fn with<R>(
-        &self,
-        reader: Reader<'_>,
-        strip: &Range<usize>,
-        way: Way,
-        work: impl FnOnce(Right<'_>) -> R,
-    ) -> R {
-        let outputs = |values: &[f32], work| {
-            let w = View::new(values, strip.len(), self.inputs);
-            prepared(reader.precision, w, way, work)
+    #[must_use]
+    pub fn factor<'a>(&'a self, reader: Reader<'a>, strip: &Range<usize>, way: Way) -> Factor<'a> {
+        let shape = (strip.len(), self.inputs);
+        let numbers = strip.start * self.inputs..strip.end * self.inputs;
+        let values = match &self.base {
+            Base::Packed(strips) => {
+                let packed = &strips[strip.start / STRIP][way as usize];
+                return Factor::Rounded(Cow::Borrowed(packed));
+            }
+            Base::Plain(values) => Cow::Borrowed(&values[numbers]),
+            Base::Trained(index) => Cow::Borrowed(&reader.trained[*index].values[numbers]),
+            Base::Stored(matrix) => Cow::Owned(unpacked(matrix, reader.file, strip)),
         };
-        let first = strip.start * self.inputs;
-        match &self.base {
-            Base::Packed(strips) => work(Right::Bf16(&strips[strip.start / STRIP][way as usize])),
-            Base::Plain(values) => outputs(&values[first..], work),
-            Base::Trained(index) => outputs(&reader.trained[*index].values[first..], work),
-            Base::Stored(matrix) => outputs(&unpacked(matrix, reader.file, strip), work),
-        }
+        Factor::new(reader.precision, values, shape, way)
     }
 
     /// Decodes row `index`: an embedding.
@@ -151,20 +151,44 @@ impl Weight {
     }
 }
 
-/// Hands `work` a matrix `outputs × inputs` as a right factor.
-pub fn prepared<R>(
-    precision: Precision,
-    w: View<'_>,
-    way: Way,
-    work: impl FnOnce(Right<'_>) -> R,
-) -> R {
-    let factor = match way {
-        Way::Forward => w.transposed(),
-        Way::Backward => w,
-    };
-    match precision {
-        Precision::F32 => work(Right::F32(factor)),
-        Precision::Bf16 => work(Right::Bf16(&Packed::new(factor))),
+/// A right factor, and what had to be made for it.
+#[derive(Debug)]
+pub enum Factor<'a> {
+    /// Numbers, `outputs × inputs`, and the product they are for.
+    Plain(Cow<'a, [f32]>, (usize, usize), Way),
+    /// Rounded and laid out.
+    Rounded(Cow<'a, Packed>),
+}
+
+impl<'a> Factor<'a> {
+    /// A matrix `outputs × inputs` in `precision`.
+    #[must_use]
+    pub fn new(
+        precision: Precision,
+        values: Cow<'a, [f32]>,
+        (outputs, inputs): (usize, usize),
+        way: Way,
+    ) -> Factor<'a> {
+        let plain = Factor::Plain(values, (outputs, inputs), way);
+        match (precision, plain.right()) {
+            (Precision::Bf16, Right::F32(view)) => Factor::Rounded(Cow::Owned(packed(view))),
+            _ => plain,
+        }
+    }
+
+    /// As products take it.
+    #[must_use]
+    pub fn right(&self) -> Right<'_> {
+        match self {
+            Factor::Plain(values, (outputs, inputs), way) => {
+                let w = View::new(values, *outputs, *inputs);
+                Right::F32(match way {
+                    Way::Forward => w.transposed(),
+                    Way::Backward => w,
+                })
+            }
+            Factor::Rounded(packed) => Right::Bf16(packed),
+        }
     }
 }
 

@@ -8,6 +8,6 @@ mod product;
 pub mod rows;
 mod view;
 
-pub use bf16::Packed;
-pub use product::{Precision, Right, To, multiply};
+pub use bf16::{Packed, Space};
+pub use product::{Left, Precision, Right, To, multiply};
 pub use view::View;

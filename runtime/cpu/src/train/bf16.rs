@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use core::cell::RefCell;
+use core::slice;
 use std::vec;
 use std::vec::Vec;
 
@@ -28,6 +29,10 @@ const VECTORS: usize = 4;
 const WIDTH: usize = LANES * VECTORS;
 /// Rows that share the weights of a step; with `VECTORS` columns they fill 24 of 32 registers.
 const ROWS: usize = 6;
+/// Pairs that a matrix register holds; zeros make up what is missing at the end of a row or a column.
+const DEEP: usize = 16;
+/// Rows that two matrix registers hold; what else stands in them is multiplied for nobody.
+const TALL: usize = 32;
 
 /// A register's worth of pairs.
 #[derive(Debug, Clone, Copy)]
@@ -59,49 +64,82 @@ trait Pairs: Copy {
     fn store(self, sums: Self::Sums, to: &mut [f32], add: bool);
 }
 
+/// A panel that is to be filled.
+#[derive(Debug)]
+pub struct Space<'a> {
+    first: usize,
+    width: usize,
+    lines: &'a mut [Line],
+}
+
+impl Space<'_> {
+    /// Rounds its columns of `inputs × columns`.
+    pub fn fill(self, x: View<'_>) {
+        let Space {
+            first,
+            width,
+            lines,
+        } = self;
+        if x.strides().0 == 1 {
+            return round_down(x, first, width, lines);
+        }
+        let pairs = lines.chunks_exact_mut(width.div_ceil(LANES));
+        for (index, lines) in pairs.take(x.rows().div_ceil(2)).enumerate() {
+            let row = |row| (row < x.rows()).then(|| &x.rows_from(row)[first..first + width]);
+            let low = row(2 * index).unwrap_or_default();
+            let high = row(2 * index + 1).unwrap_or(&[0.0; WIDTH][..width]);
+            round_across(low, high, lines);
+        }
+    }
+}
+
 impl Packed {
     /// Lays out `inputs × columns`.
     #[must_use]
     pub fn new(x: View<'_>) -> Packed {
-        let pairs = x.rows().div_ceil(2);
-        let lines = x.columns().div_ceil(LANES);
-        let mut data = vec![Line([0; LANES]); lines * pairs];
-        for (panel, first) in (0..x.columns()).step_by(WIDTH).enumerate() {
-            let width = (x.columns() - first).min(WIDTH);
-            let vectors = width.div_ceil(LANES);
-            let panel = &mut data[panel * VECTORS * pairs..][..vectors * pairs];
-            match x.strides() {
-                // The weights of an output lie along: each fills a lane of every line.
-                (1, stride) => {
-                    for column in 0..width {
-                        let row = &x.transposed().rows_from(first + column)[..x.rows()];
-                        debug_assert!(stride >= x.rows());
-                        round_lane(row, panel, vectors, column);
-                    }
-                }
-                _ => {
-                    for (index, lines) in panel.chunks_exact_mut(vectors).enumerate() {
-                        let low = &x.rows_from(2 * index)[first..first + width];
-                        let high = if 2 * index + 1 < x.rows() {
-                            &x.rows_from(2 * index + 1)[first..first + width]
-                        } else {
-                            &[0.0; WIDTH][..width]
-                        };
-                        round_across(low, high, lines);
-                    }
-                }
-            }
-        }
-        Packed {
-            columns: x.columns(),
-            pairs,
-            data,
-        }
+        let mut packed = Packed::zeros(x.rows(), x.columns());
+        packed.spaces().for_each(|space| space.fill(x));
+        packed
+    }
+
+    /// Zeros for `inputs × columns`.
+    #[must_use]
+    pub fn zeros(inputs: usize, columns: usize) -> Packed {
+        let mut packed = Packed {
+            columns,
+            pairs: inputs.div_ceil(2),
+            data: Vec::new(),
+        };
+        let lines = columns.div_ceil(LANES) * packed.deep();
+        packed.data = vec![Line([0; LANES]); lines];
+        packed
+    }
+
+    /// Its panels, which can be filled one beside the other.
+    pub fn spaces(&mut self) -> impl Iterator<Item = Space<'_>> {
+        let (columns, deep) = (self.columns, self.deep());
+        let panels = self.data.chunks_mut(VECTORS * deep.max(1));
+        panels.enumerate().map(move |(index, lines)| Space {
+            first: index * WIDTH,
+            width: (columns - index * WIDTH).min(WIDTH),
+            lines,
+        })
     }
 
     /// Columns.
     pub(super) fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// Pairs of a column, and what makes up for those that a matrix register holds besides.
+    fn deep(&self) -> usize {
+        self.pairs.next_multiple_of(DEEP)
+    }
+
+    /// The lines of a panel, those of a pair side by side.
+    fn panel(&self, panel: Panel) -> &[Line] {
+        let (deep, vectors) = (self.deep(), panel.width.div_ceil(LANES));
+        &self.data[panel.index * VECTORS * deep..][..vectors * deep]
     }
 }
 
@@ -122,83 +160,169 @@ fn pair(low: f32, high: f32) -> u32 {
     round(low) | round(high) << 16
 }
 
+/// Pairs of neighbours.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn round_row(x: &[f32], to: &mut [u32]) {
-    let (whole, rest) = x.as_chunks::<2>();
-    for (to, x) in to.iter_mut().zip(whole) {
+    let (whole, rest) = x.as_chunks::<{ 2 * LANES }>();
+    let (lines, last) = to.as_chunks_mut::<LANES>();
+    for (to, x) in lines.iter_mut().zip(whole) {
+        *to = neighbours(x);
+    }
+    if !rest.is_empty() {
+        let mut x = [0.0; 2 * LANES];
+        x[..rest.len()].copy_from_slice(rest);
+        let to = lines
+            .get_mut(whole.len())
+            .map_or(last, |line| &mut line[..]);
+        let count = to.len();
+        to.copy_from_slice(&neighbours(&x)[..count]);
+    }
+}
+
+#[inline(always)]
+fn neighbours(x: &[f32; 2 * LANES]) -> [u32; LANES] {
+    let mut pairs = [0; LANES];
+    for (to, x) in pairs.iter_mut().zip(x.as_chunks::<2>().0) {
         *to = pair(x[0], x[1]);
     }
-    if let ([x], Some(to)) = (rest, to.last_mut()) {
-        *to = pair(*x, 0.0);
-    }
+    pairs
 }
 
-/// A column of weights into its lane.
-fn round_lane(x: &[f32], panel: &mut [Line], vectors: usize, column: usize) {
-    let lines = panel[column / LANES..].iter_mut().step_by(vectors);
-    for (line, x) in lines.zip(x.chunks(2)) {
-        line.0[column % LANES] = pair(x[0], x.get(1).copied().unwrap_or(0.0));
-    }
-}
-
+/// Pairs of what stands in both rows.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn round_across(low: &[f32], high: &[f32], lines: &mut [Line]) {
-    let lanes = lines.iter_mut().flat_map(|line| &mut line.0);
-    for ((to, low), high) in lanes.zip(low).zip(high) {
-        *to = pair(*low, *high);
+fn round_across(low: &[f32], high: &[f32], to: &mut [Line]) {
+    let (low, low_rest) = low.as_chunks::<LANES>();
+    let (high, high_rest) = high.as_chunks::<LANES>();
+    for ((to, low), high) in to.iter_mut().zip(low).zip(high) {
+        for ((to, low), high) in to.0.iter_mut().zip(low).zip(high) {
+            *to = pair(*low, *high);
+        }
+    }
+    if let Some(to) = to.get_mut(low.len()) {
+        for ((to, low), high) in to.0.iter_mut().zip(low_rest).zip(high_rest) {
+            *to = pair(*low, *high);
+        }
     }
 }
 
-/// Rows of a left factor, rounded: pairs of neighbouring inputs, the earlier one in the low half; a row of an odd number
-/// of inputs ends with a zero.
-fn round_rows(x: View<'_>, first: usize, rows: usize, to: &mut Vec<u32>) {
-    let (columns, pairs) = (x.columns(), x.columns().div_ceil(2));
-    to.clear();
-    to.resize(rows * pairs, 0);
+/// Columns that lie along, from `first` on, into a panel: sixteen columns of sixteen pairs at a time.
+fn round_down(x: View<'_>, first: usize, width: usize, panel: &mut [Line]) {
+    let (along, vectors) = (x.transposed(), width.div_ceil(LANES));
+    let mut block = [Line([0; LANES]); LANES];
+    for column in (0..width).step_by(LANES) {
+        let columns = LANES.min(width - column);
+        for pair in (0..x.rows().div_ceil(2)).step_by(LANES) {
+            let inputs = 2 * pair..x.rows().min(2 * (pair + LANES));
+            block[columns..].fill(Line([0; LANES]));
+            for (index, line) in block.iter_mut().take(columns).enumerate() {
+                let column = along.rows_from(first + column + index);
+                round_row(&column[inputs.clone()], &mut line.0);
+            }
+            transpose(&mut block);
+            let lines = panel[pair * vectors + column / LANES..].iter_mut();
+            for (line, block) in lines.step_by(vectors).zip(&block) {
+                *line = *block;
+            }
+        }
+    }
+}
+
+/// Exchanges rows and columns: four times the rows of both halves are shuffled into one another.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn transpose(block: &mut [Line; LANES]) {
+    const HALF: usize = LANES / 2;
+    for _ in 0..LANES.ilog2() {
+        let from = *block;
+        for i in 0..HALF {
+            let (low, high) = (from[i].0, from[i + HALF].0);
+            for j in 0..HALF {
+                block[2 * i].0[2 * j] = low[j];
+                block[2 * i].0[2 * j + 1] = high[j];
+                block[2 * i + 1].0[2 * j] = low[j + HALF];
+                block[2 * i + 1].0[2 * j + 1] = high[j + HALF];
+            }
+        }
+    }
+}
+
+/// Rows of a left factor, rounded: pairs of neighbouring inputs, the earlier one in the low half; zeros behind them.
+#[derive(Debug)]
+pub(super) struct Rounded {
+    pairs: usize,
+    data: Vec<u32>,
+}
+
+std::thread_local! {
+    /// What rounded rows have left, for the next ones.
+    static LEFT: RefCell<Vec<Vec<u32>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Rounded {
+    pub(super) fn new(x: View<'_>) -> Rounded {
+        let mut data = LEFT.with_borrow_mut(Vec::pop).unwrap_or_default();
+        round_rows(x, &mut data);
+        let pairs = x.columns().div_ceil(2);
+        Rounded { pairs, data }
+    }
+}
+
+impl Drop for Rounded {
+    fn drop(&mut self) {
+        let data = core::mem::take(&mut self.data);
+        // A thread that ends has no use for it.
+        let _ = LEFT.try_with(|left| left.borrow_mut().push(data));
+    }
+}
+
+fn round_rows(x: View<'_>, to: &mut Vec<u32>) {
+    let (rows, columns, pairs) = (x.rows(), x.columns(), x.columns().div_ceil(2));
+    let deep = pairs.next_multiple_of(DEEP);
+    to.resize(rows.next_multiple_of(TALL) * deep, 0);
     if x.strides().1 == 1 {
-        for (row, to) in to.chunks_exact_mut(pairs.max(1)).enumerate() {
-            round_row(&x.rows_from(first + row)[..columns], to);
+        for (row, to) in to.chunks_exact_mut(deep.max(1)).take(rows).enumerate() {
+            round_row(&x.rows_from(row)[..columns], &mut to[..pairs]);
+            to[pairs..].fill(0);
         }
         return;
     }
     // A transposed matrix: what is a column here lies along.
     let across = x.transposed();
-    for index in 0..pairs {
-        let low = &across.rows_from(2 * index)[first..first + rows];
-        let high = (2 * index + 1 < columns)
-            .then(|| &across.rows_from(2 * index + 1)[first..first + rows]);
-        for (row, low) in low.iter().enumerate() {
-            to[row * pairs + index] = pair(*low, high.map_or(0.0, |high| high[row]));
+    let mut block = [Line([0; LANES]); LANES];
+    for pair in (0..pairs).step_by(LANES) {
+        for row in (0..rows).step_by(LANES) {
+            let count = LANES.min(rows - row);
+            for (index, line) in block.iter_mut().enumerate() {
+                let column = |column| {
+                    let inside = column < columns;
+                    inside.then(|| &across.rows_from(column)[row..][..count])
+                };
+                let low = column(2 * (pair + index)).unwrap_or(&[0.0; LANES][..count]);
+                let high = column(2 * (pair + index) + 1).unwrap_or(&[0.0; LANES][..count]);
+                line.0[count..].fill(0);
+                round_across(low, high, slice::from_mut(line));
+            }
+            transpose(&mut block);
+            for (to, line) in to[row * deep..]
+                .chunks_exact_mut(deep)
+                .zip(&block)
+                .take(count)
+            {
+                to[pair..pair + LANES].copy_from_slice(&line.0);
+            }
         }
     }
 }
 
-std::thread_local! {
-    /// Rounded rows, kept from one product to the next.
-    static ROUNDED: RefCell<Vec<Vec<u32>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Rows of the sum of products; see [`super::multiply`].
-pub(super) fn multiply(terms: &[(View<'_>, &Packed)], first: usize, to: To<'_>) {
-    ROUNDED.with_borrow_mut(|rounded| {
-        rounded.resize_with(terms.len().max(rounded.len()), Vec::new);
-        let mut rows = Vec::with_capacity(terms.len());
-        for ((left, right), rounded) in terms.iter().zip(rounded.iter_mut()) {
-            assert_eq!(
-                left.columns().div_ceil(2),
-                right.pairs,
-                "factors of different inputs"
-            );
-            round_rows(*left, first, to.rows, rounded);
-            rows.push((rounded.as_slice(), *right));
-        }
-        machine::run(Work { terms: &rows, to });
-    });
+/// The sum of products; see [`super::multiply`].
+pub(super) fn multiply(terms: &[(&Rounded, &Packed)], to: To<'_>) {
+    let fit = |(left, right): &(&Rounded, &Packed)| left.pairs == right.pairs;
+    assert!(terms.iter().all(fit), "factors of different inputs");
+    machine::run(Work { terms, to });
 }
 
 /// Rounded rows and their weights, and where the sum of their products goes.
 struct Work<'a> {
-    terms: &'a [(&'a [u32], &'a Packed)],
+    terms: &'a [(&'a Rounded, &'a Packed)],
     to: To<'a>,
 }
 
@@ -211,18 +335,21 @@ struct Panel {
 }
 
 impl Work<'_> {
+    fn panels(&self) -> impl Iterator<Item = Panel> + use<> {
+        let columns = self.terms.first().map_or(0, |(_, right)| right.columns);
+        let first = (0..columns).step_by(WIDTH).enumerate();
+        first.map(move |(index, column)| Panel {
+            index,
+            column,
+            width: (columns - column).min(WIDTH),
+        })
+    }
+
     /// Panel after panel.
     #[inline(always)]
     fn run<P: Pairs>(mut self, pairs: P) {
-        let columns = self.terms.first().map_or(0, |(_, right)| right.columns);
-        for (index, column) in (0..columns).step_by(WIDTH).enumerate() {
-            let width = (columns - column).min(WIDTH);
-            let panel = Panel {
-                index,
-                column,
-                width,
-            };
-            match width.div_ceil(LANES) {
+        for panel in self.panels() {
+            match panel.width.div_ceil(LANES) {
                 4 => self.panel::<P, 4>(pairs, panel),
                 3 => self.panel::<P, 3>(pairs, panel),
                 2 => self.panel::<P, 2>(pairs, panel),
@@ -259,10 +386,10 @@ impl Work<'_> {
         for (left, right) in self.terms {
             let mut rows: [&[u32]; M] = [&[]; M];
             for (m, x) in rows.iter_mut().enumerate() {
-                *x = &left[(row + m) * right.pairs..][..right.pairs];
+                *x = &left.data[(row + m) * right.deep()..][..right.pairs];
             }
-            let lines = &right.data[panel.index * VECTORS * right.pairs..][..V * right.pairs];
-            add_products(pairs, &mut sums, rows, lines.as_chunks::<V>().0);
+            let lines = &right.panel(panel).as_chunks::<V>().0[..right.pairs];
+            add_products(pairs, &mut sums, rows, lines);
         }
         for (m, sums) in sums.iter().enumerate() {
             let to = (row + m) * self.to.stride + panel.column;

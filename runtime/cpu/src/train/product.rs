@@ -3,7 +3,7 @@
 
 use std::vec::Vec;
 
-use super::bf16::{self, Packed};
+use super::bf16::{self, Packed, Rounded};
 use super::view::View;
 
 /// What factors are rounded to; sums are f32.
@@ -45,6 +45,34 @@ impl Right<'_> {
             Right::Bf16(packed) => packed.columns(),
         }
     }
+
+    /// What it was rounded to.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        match self {
+            Right::F32(_) => Precision::F32,
+            Right::Bf16(_) => Precision::Bf16,
+        }
+    }
+}
+
+/// A left factor, `rows × inputs`: activations or gradients, rounded once for whatever they are multiplied with.
+#[derive(Debug)]
+pub struct Left<'a> {
+    view: View<'a>,
+    rounded: Option<Rounded>,
+}
+
+impl<'a> Left<'a> {
+    /// Rounds a matrix.
+    #[must_use]
+    pub fn new(precision: Precision, view: View<'a>) -> Left<'a> {
+        let rounded = match precision {
+            Precision::F32 => None,
+            Precision::Bf16 => Some(Rounded::new(view)),
+        };
+        Left { view, rounded }
+    }
 }
 
 /// Where rows of a product go.
@@ -60,11 +88,11 @@ pub struct To<'a> {
     pub add: bool,
 }
 
-/// `to.rows` rows from `first` on of the sum of products `left · right`.
+/// The sum of products `left · right`.
 ///
 /// # Panics
 /// Shapes or precisions that do not fit each other.
-pub fn multiply(terms: &[(View<'_>, Right<'_>)], first: usize, mut to: To<'_>) {
+pub fn multiply(terms: &[(&Left<'_>, Right<'_>)], mut to: To<'_>) {
     let Some((_, right)) = terms.first() else {
         return;
     };
@@ -76,37 +104,33 @@ pub fn multiply(terms: &[(View<'_>, Right<'_>)], first: usize, mut to: To<'_>) {
         (to.rows - 1) * to.stride + columns <= to.data.len() && columns <= to.stride,
         "a product exceeds its slice"
     );
-    assert!(
-        terms.iter().all(|(left, _)| first + to.rows <= left.rows()),
-        "a product has more rows than its left factor"
-    );
-    match right {
-        Right::F32(_) => {
-            for (left, right) in terms {
-                let Right::F32(right) = right else {
-                    panic!("a product of two precisions");
-                };
-                float(*left, *right, first, &mut to);
+    let same = |(left, right): &(&Left<'_>, Right<'_>)| {
+        left.view.rows() == to.rows && right.columns() == columns
+    };
+    assert!(terms.iter().all(same), "a product of several shapes");
+    let mut rounded = Vec::with_capacity(terms.len());
+    for (left, right) in terms {
+        match (right, &left.rounded) {
+            (Right::F32(right), None) => {
+                float(left.view, *right, &mut to);
                 to.add = true;
             }
+            (Right::Bf16(right), Some(left)) => rounded.push((left, *right)),
+            _ => panic!("a product of two precisions"),
         }
-        Right::Bf16(_) => {
-            let pairs = terms.iter().map(|(left, right)| match right {
-                Right::Bf16(right) => (*left, *right),
-                Right::F32(_) => panic!("a product of two precisions"),
-            });
-            bf16::multiply(&pairs.collect::<Vec<_>>(), first, to);
-        }
+    }
+    if !rounded.is_empty() {
+        bf16::multiply(&rounded, to);
     }
 }
 
 /// One product in f32.
-fn float(left: View<'_>, right: View<'_>, first: usize, to: &mut To<'_>) {
+fn float(left: View<'_>, right: View<'_>, to: &mut To<'_>) {
     let (inputs, columns) = (left.columns(), right.columns());
     assert_eq!(inputs, right.rows(), "factors of different inputs");
     let (left_row, left_column) = left.strides();
     let (right_row, right_column) = right.strides();
-    let (a, b) = (left.rows_from(first), right.rows_from(0));
+    let (a, b) = (left.rows_from(0), right.rows_from(0));
     // SAFETY: `View` has checked that every element of the factors is within its slice, and `multiply` that every
     // element of the product is within `to`, which nothing else refers to.
     unsafe {

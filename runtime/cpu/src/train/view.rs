@@ -1,5 +1,7 @@
 //! Matrices of f32 where they lie.
 
+use core::ops::Range;
+
 /// A matrix inside a slice: element `(r, c)` stands at `r · row_stride + c · column_stride`.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
@@ -48,6 +50,23 @@ impl<'a> View<'a> {
             columns: self.rows,
             row_stride: self.column_stride,
             column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// It has not as many.
+    #[must_use]
+    pub fn part(self, rows: Range<usize>) -> View<'a> {
+        assert!(
+            rows.start <= rows.end && rows.end <= self.rows,
+            "rows of a matrix"
+        );
+        View {
+            data: self.rows_from(rows.start),
+            rows: rows.len(),
             ..self
         }
     }

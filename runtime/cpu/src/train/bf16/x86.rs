@@ -1,5 +1,8 @@
 //! AVX512-BF16: `vdpbf16ps`.
 
+#[path = "amx.rs"]
+mod amx;
+
 use core::arch::x86_64::*;
 use core::mem::transmute;
 
@@ -13,7 +16,9 @@ pub(in super::super) fn available() -> bool {
 }
 
 pub(super) fn run(work: Work<'_>) {
-    if available() {
+    if amx::available() {
+        amx::run(work);
+    } else if available() {
         // SAFETY: the processor has the instructions.
         unsafe { avx512(work) }
     } else {

@@ -1,0 +1,206 @@
+//! AMX-BF16: `tdpbf16ps`, sixteen rows by sixteen columns by sixteen pairs at once.
+
+use core::arch::asm;
+use core::arch::x86_64::__cpuid_count;
+use std::sync::OnceLock;
+
+use super::super::{DEEP, LANES, Line, Panel, Work};
+use crate::isa::Isa;
+
+/// Rows of a matrix register.
+const TALL: usize = 16;
+/// Rows and columns of sums that are held: two registers by two.
+const SIDE: usize = 2 * TALL;
+/// Lines that are fetched ahead at each step.
+const AHEAD: usize = 4;
+
+/// Whether this processor has the instruction, and neither the system nor the environment forbids it.
+pub(super) fn available() -> bool {
+    // Intel's manual: leaf 7, bit 22 of EDX.
+    const BF16: u32 = 1 << 22;
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE
+        .get_or_init(|| Isa::from_env() == Ok(Isa::Amx) && __cpuid_count(7, 0).edx & BF16 == BF16)
+}
+
+/// Where [`available`].
+pub(super) fn run(mut work: Work<'_>) {
+    configure();
+    for panel in work.panels() {
+        for row in (0..work.to.rows).step_by(SIDE) {
+            for vector in (0..panel.width.div_ceil(LANES)).step_by(2) {
+                block(&mut work, panel, row, vector);
+            }
+        }
+    }
+    // SAFETY: the registers are there; nothing in them is needed any more.
+    unsafe { asm!("tilerelease", options(nostack, preserves_flags, nomem)) };
+}
+
+/// All registers whole: sixteen rows of 64 bytes.
+fn configure() {
+    #[repr(C, align(64))]
+    struct Config {
+        palette: u8,
+        start: u8,
+        reserved: [u8; 14],
+        bytes: [u16; 16],
+        rows: [u8; 16],
+    }
+    let mut config = Config {
+        palette: 1,
+        start: 0,
+        reserved: [0; 14],
+        bytes: [0; 16],
+        rows: [0; 16],
+    };
+    config.bytes[..8].fill(64);
+    config.rows[..8].fill(TALL as u8);
+    // SAFETY: this file's functions run only where the registers are; 64 bytes are read.
+    unsafe {
+        asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, preserves_flags, readonly))
+    };
+}
+
+/// At most 32 rows from `row` on and at most two registers of columns of a panel.
+fn block(work: &mut Work<'_>, panel: Panel, row: usize, vector: usize) {
+    let first = vector * LANES;
+    let rows = SIDE.min(work.to.rows - row);
+    let columns = SIDE.min(panel.width - first);
+    let (stride, add) = (work.to.stride, work.to.add);
+    let to = &mut work.to.data[row * stride + panel.column + first..];
+    let factors = work.terms.iter().map(|(left, right)| {
+        let (deep, lines) = (right.deep(), right.panel(panel));
+        let vectors = lines.len() / deep;
+        // Behind the panel lies the next one, of which each block fetches its share.
+        let block = row / SIDE * vectors.div_ceil(2) + vector / 2;
+        let ahead = lines.len() + block * (deep / DEEP) * AHEAD;
+        Factors {
+            rows: &left.data[row * deep..][..SIDE * deep],
+            lines: &lines[vector..],
+            ahead: lines.as_ptr().wrapping_add(ahead),
+            vectors,
+            second: usize::from(vector + 1 < vectors),
+        }
+    });
+    if (rows, columns) == (SIDE, SIDE) {
+        return sums(factors, &mut to[..(SIDE - 1) * stride + SIDE], stride, add);
+    }
+    let mut held = [0.0; SIDE * SIDE];
+    if add {
+        for (held, to) in held
+            .chunks_exact_mut(SIDE)
+            .zip(to.chunks(stride))
+            .take(rows)
+        {
+            held[..columns].copy_from_slice(&to[..columns]);
+        }
+    }
+    sums(factors, &mut held, SIDE, add);
+    for (held, to) in held
+        .chunks_exact(SIDE)
+        .zip(to.chunks_mut(stride))
+        .take(rows)
+    {
+        to[..columns].copy_from_slice(&held[..columns]);
+    }
+}
+
+/// What a block of sums is made of.
+struct Factors<'a> {
+    /// Two registers of rows.
+    rows: &'a [u32],
+    /// From the first register of columns on.
+    lines: &'a [Line],
+    /// Lines that will be wanted soon, if they are any.
+    ahead: *const Line,
+    /// Lines of a pair.
+    vectors: usize,
+    /// Lines to the second register of columns: none where it is not there, and its sums not wanted.
+    second: usize,
+}
+
+/// Sums of 32 rows, `stride` apart, and 32 columns.
+fn sums<'a>(
+    factors: impl Iterator<Item = Factors<'a>>,
+    to: &mut [f32],
+    stride: usize,
+    mut add: bool,
+) {
+    assert!(to.len() >= (SIDE - 1) * stride + SIDE, "a block of sums");
+    for factors in factors {
+        let deep = factors.rows.len() / SIDE;
+        let last = (deep - 1) * factors.vectors + factors.second;
+        assert!(
+            deep.is_multiple_of(DEEP) && last < factors.lines.len(),
+            "factors of a block"
+        );
+        let (a, b) = (factors.rows.as_ptr(), factors.lines.as_ptr());
+        let c = to.as_mut_ptr();
+        // SAFETY: registers are configured; 32 rows of `deep` pairs lie at `a`, `deep` pairs of two registers of columns
+        // at `b`, `to` has 32 rows of 32 sums, and what is fetched ahead may lie anywhere.
+        unsafe {
+            asm!(
+                "test {add}, {add}",
+                "jnz 2f",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "jmp 3f",
+                "2:",
+                "tileloadd tmm0, [{c0} + {next_c}]",
+                "tileloadd tmm1, [{c0} + {next_c} + 64]",
+                "tileloadd tmm2, [{c1} + {next_c}]",
+                "tileloadd tmm3, [{c1} + {next_c} + 64]",
+                "3:",
+                "tileloadd tmm4, [{a0} + {next_a}]",
+                "tileloadd tmm6, [{b0} + {next_b}]",
+                "tileloadd tmm7, [{b1} + {next_b}]",
+                "tileloadd tmm5, [{a1} + {next_a}]",
+                "prefetcht1 [{ahead}]",
+                "prefetcht1 [{ahead} + 64]",
+                "prefetcht1 [{ahead} + 128]",
+                "prefetcht1 [{ahead} + 192]",
+                "add {ahead}, 256",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {a0}, 64",
+                "add {a1}, 64",
+                "add {b0}, {step_b}",
+                "add {b1}, {step_b}",
+                "sub {steps}, 1",
+                "jnz 3b",
+                "tilestored [{c0} + {next_c}], tmm0",
+                "tilestored [{c0} + {next_c} + 64], tmm1",
+                "tilestored [{c1} + {next_c}], tmm2",
+                "tilestored [{c1} + {next_c} + 64], tmm3",
+                add = in(reg) usize::from(add),
+                steps = inout(reg) deep / DEEP => _,
+                a0 = inout(reg) a => _,
+                a1 = inout(reg) a.wrapping_add(TALL * deep) => _,
+                next_a = in(reg) deep * 4,
+                ahead = inout(reg) factors.ahead => _,
+                b0 = inout(reg) b => _,
+                b1 = inout(reg) b.wrapping_add(factors.second) => _,
+                next_b = in(reg) factors.vectors * 64,
+                step_b = in(reg) factors.vectors * 64 * DEEP,
+                c0 = in(reg) c,
+                c1 = in(reg) c.wrapping_add(TALL * stride),
+                next_c = in(reg) stride * 4,
+                out("tmm0") _,
+                out("tmm1") _,
+                out("tmm2") _,
+                out("tmm3") _,
+                out("tmm4") _,
+                out("tmm5") _,
+                out("tmm6") _,
+                out("tmm7") _,
+                options(nostack),
+            )
+        };
+        add = true;
+    }
+}
