@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     let done = generate(&recipe, &model, &mut sequences, range, &mut made);
     drop(progress);
     file.sync_all()?;
-    let cancelled = done.as_ref().is_err_and(|e| is_cancelled(e));
+    let cancelled = done.as_ref().is_err_and(is_cancelled);
     if stopped || cancelled {
         terminal.note(format_args!("stopped; the same command goes on"));
         return Err(Interrupted.into());

@@ -165,8 +165,20 @@ unsafe fn unpack<C: Unpack>(tile: *const u8, to: *mut __m512i) {
     }
 }
 
-/// Bytes and rows of each matrix register: sums of two panels, activations, levels of two panels, and two more sums.
+/// Sums of two panels, activations, levels of two panels, and two more sums.
 fn configure<const PARTS: usize>(rows: usize) {
+    let (rows, inputs) = (rows as u8, (GROUP / PARTS) as u8);
+    let bytes = [64, 64, inputs.into(), 64, 64, 64, 64];
+    let rows = [rows, rows, rows, inputs / 4, inputs / 4, rows, rows];
+    // SAFETY: kernels of this file run only where the registers are.
+    unsafe { shape(bytes, rows) };
+}
+
+/// Says how many bytes a row of each matrix register has, and how many rows there are.
+///
+/// # Safety
+/// The processor has the registers, and the system allows them.
+pub(crate) unsafe fn shape<const N: usize>(bytes: [u16; N], rows: [u8; N]) {
     #[repr(C, align(64))]
     struct Config {
         palette: u8,
@@ -182,10 +194,9 @@ fn configure<const PARTS: usize>(rows: usize) {
         bytes: [0; 16],
         rows: [0; 16],
     };
-    let (rows, inputs) = (rows as u8, (GROUP / PARTS) as u8);
-    config.bytes[..7].copy_from_slice(&[64, 64, inputs.into(), 64, 64, 64, 64]);
-    config.rows[..7].copy_from_slice(&[rows, rows, rows, inputs / 4, inputs / 4, rows, rows]);
-    // SAFETY: kernels of this file run only where the registers are; 64 bytes are read.
+    config.bytes[..N].copy_from_slice(&bytes);
+    config.rows[..N].copy_from_slice(&rows);
+    // SAFETY: the caller's promise; 64 bytes are read.
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, preserves_flags, readonly))
     };

@@ -4,13 +4,12 @@ use core::arch::asm;
 use core::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
-use super::super::{DEEP, LANES, Line, Panel, Work};
+use super::super::{DEEP, LANES, Line, Panel, TALL, Work};
 use crate::isa::Isa;
+use crate::kernels::amx::shape;
 
-/// Rows of a matrix register.
-const TALL: usize = 16;
-/// Rows and columns of sums that are held: two registers by two.
-const SIDE: usize = 2 * TALL;
+/// Rows of a matrix register; sums fill two by two.
+const ROWS: usize = TALL / 2;
 /// Lines that are fetched ahead at each step.
 const AHEAD: usize = 4;
 
@@ -25,9 +24,10 @@ pub(super) fn available() -> bool {
 
 /// Where [`available`].
 pub(super) fn run(mut work: Work<'_>) {
-    configure();
+    // SAFETY: the registers are there; all are whole.
+    unsafe { shape([64; 8], [ROWS as u8; 8]) };
     for panel in work.panels() {
-        for row in (0..work.to.rows).step_by(SIDE) {
+        for row in (0..work.to.rows).step_by(TALL) {
             for vector in (0..panel.width.div_ceil(LANES)).step_by(2) {
                 block(&mut work, panel, row, vector);
             }
@@ -37,68 +37,43 @@ pub(super) fn run(mut work: Work<'_>) {
     unsafe { asm!("tilerelease", options(nostack, preserves_flags, nomem)) };
 }
 
-/// All registers whole: sixteen rows of 64 bytes.
-fn configure() {
-    #[repr(C, align(64))]
-    struct Config {
-        palette: u8,
-        start: u8,
-        reserved: [u8; 14],
-        bytes: [u16; 16],
-        rows: [u8; 16],
-    }
-    let mut config = Config {
-        palette: 1,
-        start: 0,
-        reserved: [0; 14],
-        bytes: [0; 16],
-        rows: [0; 16],
-    };
-    config.bytes[..8].fill(64);
-    config.rows[..8].fill(TALL as u8);
-    // SAFETY: this file's functions run only where the registers are; 64 bytes are read.
-    unsafe {
-        asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, preserves_flags, readonly))
-    };
-}
-
 /// At most 32 rows from `row` on and at most two registers of columns of a panel.
 fn block(work: &mut Work<'_>, panel: Panel, row: usize, vector: usize) {
     let first = vector * LANES;
-    let rows = SIDE.min(work.to.rows - row);
-    let columns = SIDE.min(panel.width - first);
+    let rows = TALL.min(work.to.rows - row);
+    let columns = TALL.min(panel.width - first);
     let (stride, add) = (work.to.stride, work.to.add);
     let to = &mut work.to.data[row * stride + panel.column + first..];
     let factors = work.terms.iter().map(|(left, right)| {
         let (deep, lines) = (right.deep(), right.panel(panel));
         let vectors = lines.len() / deep;
         // Behind the panel lies the next one, of which each block fetches its share.
-        let block = row / SIDE * vectors.div_ceil(2) + vector / 2;
+        let block = row / TALL * vectors.div_ceil(2) + vector / 2;
         let ahead = lines.len() + block * (deep / DEEP) * AHEAD;
         Factors {
-            rows: &left.data[row * deep..][..SIDE * deep],
+            rows: &left.data[row * deep..][..TALL * deep],
             lines: &lines[vector..],
             ahead: lines.as_ptr().wrapping_add(ahead),
             vectors,
             second: usize::from(vector + 1 < vectors),
         }
     });
-    if (rows, columns) == (SIDE, SIDE) {
-        return sums(factors, &mut to[..(SIDE - 1) * stride + SIDE], stride, add);
+    if (rows, columns) == (TALL, TALL) {
+        return sums(factors, &mut to[..(TALL - 1) * stride + TALL], stride, add);
     }
-    let mut held = [0.0; SIDE * SIDE];
+    let mut held = [0.0; TALL * TALL];
     if add {
         for (held, to) in held
-            .chunks_exact_mut(SIDE)
+            .chunks_exact_mut(TALL)
             .zip(to.chunks(stride))
             .take(rows)
         {
             held[..columns].copy_from_slice(&to[..columns]);
         }
     }
-    sums(factors, &mut held, SIDE, add);
+    sums(factors, &mut held, TALL, add);
     for (held, to) in held
-        .chunks_exact(SIDE)
+        .chunks_exact(TALL)
         .zip(to.chunks_mut(stride))
         .take(rows)
     {
@@ -127,80 +102,89 @@ fn sums<'a>(
     stride: usize,
     mut add: bool,
 ) {
-    assert!(to.len() >= (SIDE - 1) * stride + SIDE, "a block of sums");
+    assert!(to.len() >= (TALL - 1) * stride + TALL, "a block of sums");
     for factors in factors {
-        let deep = factors.rows.len() / SIDE;
+        let deep = factors.rows.len() / TALL;
         let last = (deep - 1) * factors.vectors + factors.second;
         assert!(
             deep.is_multiple_of(DEEP) && last < factors.lines.len(),
             "factors of a block"
         );
-        let (a, b) = (factors.rows.as_ptr(), factors.lines.as_ptr());
-        let c = to.as_mut_ptr();
-        // SAFETY: registers are configured; 32 rows of `deep` pairs lie at `a`, `deep` pairs of two registers of columns
-        // at `b`, `to` has 32 rows of 32 sums, and what is fetched ahead may lie anywhere.
-        unsafe {
-            asm!(
-                "test {add}, {add}",
-                "jnz 2f",
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "jmp 3f",
-                "2:",
-                "tileloadd tmm0, [{c0} + {next_c}]",
-                "tileloadd tmm1, [{c0} + {next_c} + 64]",
-                "tileloadd tmm2, [{c1} + {next_c}]",
-                "tileloadd tmm3, [{c1} + {next_c} + 64]",
-                "3:",
-                "tileloadd tmm4, [{a0} + {next_a}]",
-                "tileloadd tmm6, [{b0} + {next_b}]",
-                "tileloadd tmm7, [{b1} + {next_b}]",
-                "tileloadd tmm5, [{a1} + {next_a}]",
-                "prefetcht1 [{ahead}]",
-                "prefetcht1 [{ahead} + 64]",
-                "prefetcht1 [{ahead} + 128]",
-                "prefetcht1 [{ahead} + 192]",
-                "add {ahead}, 256",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {a0}, 64",
-                "add {a1}, 64",
-                "add {b0}, {step_b}",
-                "add {b1}, {step_b}",
-                "sub {steps}, 1",
-                "jnz 3b",
-                "tilestored [{c0} + {next_c}], tmm0",
-                "tilestored [{c0} + {next_c} + 64], tmm1",
-                "tilestored [{c1} + {next_c}], tmm2",
-                "tilestored [{c1} + {next_c} + 64], tmm3",
-                add = in(reg) usize::from(add),
-                steps = inout(reg) deep / DEEP => _,
-                a0 = inout(reg) a => _,
-                a1 = inout(reg) a.wrapping_add(TALL * deep) => _,
-                next_a = in(reg) deep * 4,
-                ahead = inout(reg) factors.ahead => _,
-                b0 = inout(reg) b => _,
-                b1 = inout(reg) b.wrapping_add(factors.second) => _,
-                next_b = in(reg) factors.vectors * 64,
-                step_b = in(reg) factors.vectors * 64 * DEEP,
-                c0 = in(reg) c,
-                c1 = in(reg) c.wrapping_add(TALL * stride),
-                next_c = in(reg) stride * 4,
-                out("tmm0") _,
-                out("tmm1") _,
-                out("tmm2") _,
-                out("tmm3") _,
-                out("tmm4") _,
-                out("tmm5") _,
-                out("tmm6") _,
-                out("tmm7") _,
-                options(nostack),
-            )
-        };
+        // SAFETY: registers are whole; the factors have what they say, and `to` 32 rows of 32 sums.
+        unsafe { add_products(&factors, to.as_mut_ptr(), stride, add) };
         add = true;
     }
+}
+
+/// Products of some factors to `c`, rows `stride` apart, or added to what is there.
+///
+/// # Safety
+/// Registers are whole ([`shape`]). 32 rows of pairs lie where factors begin, as many pairs of two registers of
+/// columns, and 32 rows of 32 sums at `c`. What is fetched ahead may lie anywhere.
+unsafe fn add_products(factors: &Factors<'_>, c: *mut f32, stride: usize, add: bool) {
+    let deep = factors.rows.len() / TALL;
+    let (a, b) = (factors.rows.as_ptr(), factors.lines.as_ptr());
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "test {add}, {add}",
+            "jnz 2f",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "jmp 3f",
+            "2:",
+            "tileloadd tmm0, [{c0} + {next_c}]",
+            "tileloadd tmm1, [{c0} + {next_c} + 64]",
+            "tileloadd tmm2, [{c1} + {next_c}]",
+            "tileloadd tmm3, [{c1} + {next_c} + 64]",
+            "3:",
+            "tileloadd tmm4, [{a0} + {next_a}]",
+            "tileloadd tmm6, [{b0} + {next_b}]",
+            "tileloadd tmm7, [{b1} + {next_b}]",
+            "tileloadd tmm5, [{a1} + {next_a}]",
+            "prefetcht1 [{ahead}]",
+            "prefetcht1 [{ahead} + 64]",
+            "prefetcht1 [{ahead} + 128]",
+            "prefetcht1 [{ahead} + 192]",
+            "add {ahead}, 256",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {a0}, 64",
+            "add {a1}, 64",
+            "add {b0}, {step_b}",
+            "add {b1}, {step_b}",
+            "sub {steps}, 1",
+            "jnz 3b",
+            "tilestored [{c0} + {next_c}], tmm0",
+            "tilestored [{c0} + {next_c} + 64], tmm1",
+            "tilestored [{c1} + {next_c}], tmm2",
+            "tilestored [{c1} + {next_c} + 64], tmm3",
+            add = in(reg) usize::from(add),
+            steps = inout(reg) deep / DEEP => _,
+            a0 = inout(reg) a => _,
+            a1 = inout(reg) a.wrapping_add(ROWS * deep) => _,
+            next_a = in(reg) deep * 4,
+            ahead = inout(reg) factors.ahead => _,
+            b0 = inout(reg) b => _,
+            b1 = inout(reg) b.wrapping_add(factors.second) => _,
+            next_b = in(reg) factors.vectors * 64,
+            step_b = in(reg) factors.vectors * 64 * DEEP,
+            c0 = in(reg) c,
+            c1 = in(reg) c.wrapping_add(ROWS * stride),
+            next_c = in(reg) stride * 4,
+            out("tmm0") _,
+            out("tmm1") _,
+            out("tmm2") _,
+            out("tmm3") _,
+            out("tmm4") _,
+            out("tmm5") _,
+            out("tmm6") _,
+            out("tmm7") _,
+            options(nostack),
+        )
+    };
 }
