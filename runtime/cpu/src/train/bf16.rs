@@ -31,7 +31,7 @@ const WIDTH: usize = LANES * VECTORS;
 const ROWS: usize = 6;
 /// Pairs that a matrix register holds; zeros make up what is missing at the end of a row or a column.
 const DEEP: usize = 16;
-/// Rows that two matrix registers hold; what else stands in them is multiplied for nobody.
+/// Rows, and columns, that two matrix registers hold; what else stands in them is multiplied for nobody.
 const TALL: usize = 32;
 
 /// A register's worth of pairs.
@@ -421,4 +421,83 @@ fn add_products<P: Pairs, const M: usize, const V: usize>(
         }
     }
     *sums = held;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `x` is rounded to.
+    fn rounded(x: f32) -> f32 {
+        f32::from_bits(round(x) << 16)
+    }
+
+    /// Numbers that differ, of both signs.
+    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    /// `x` with rows and columns exchanged, as it would lie.
+    fn turned(x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+        let at = |i: usize| x[i % rows * columns + i / rows];
+        (0..rows * columns).map(at).collect()
+    }
+
+    #[test]
+    fn products_of_any_shape_are_sums_of_rounded_products() {
+        for (rows, inputs, columns) in [
+            (1, 1, 1),
+            (5, 3, 4),
+            (33, 16, 70),
+            (64, 64, 64),
+            (47, 95, 129),
+            (24, 33, 15),
+        ] {
+            let (a, b) = (numbers(rows * inputs, 1), numbers(inputs * columns, 2));
+            let (a_turned, b_turned) = (turned(&a, rows, inputs), turned(&b, inputs, columns));
+            let lefts = [
+                View::new(&a, rows, inputs),
+                View::new(&a_turned, inputs, rows).transposed(),
+            ];
+            let rights = [
+                View::new(&b, inputs, columns),
+                View::new(&b_turned, columns, inputs).transposed(),
+            ];
+            for (left, right, add) in [(0, 0, false), (0, 1, true), (1, 0, true), (1, 1, false)] {
+                let (left, right) = (Rounded::new(lefts[left]), Packed::new(rights[right]));
+                let stride = columns + 3;
+                let before = numbers(rows * stride, 3);
+                let mut data = before.clone();
+                let to = To {
+                    data: &mut data,
+                    rows,
+                    stride,
+                    add,
+                };
+                // Twice: a second term continues the sum.
+                multiply(&[(&left, &right), (&left, &right)], to);
+                for (index, (seen, before)) in data.iter().zip(&before).enumerate() {
+                    let (row, column) = (index / stride, index % stride);
+                    let product =
+                        |i: usize| rounded(a[row * inputs + i]) * rounded(b[i * columns + column]);
+                    let expected = match (column < columns, add) {
+                        (false, _) => *before,
+                        (true, add) => {
+                            let sum: f32 = (0..inputs).map(product).sum();
+                            2.0 * sum + if add { *before } else { 0.0 }
+                        }
+                    };
+                    assert!(
+                        (seen - expected).abs() < 1e-4,
+                        "{rows}×{inputs}×{columns} at {row}, {column}: {seen} and not {expected}"
+                    );
+                }
+            }
+        }
+    }
 }

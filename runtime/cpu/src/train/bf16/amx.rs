@@ -4,13 +4,11 @@ use core::arch::asm;
 use core::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
-use super::super::{DEEP, LANES, Line, Panel, Work};
+use super::super::{DEEP, LANES, Line, Panel, TALL, Work};
 use crate::isa::Isa;
 
-/// Rows of a matrix register.
-const TALL: usize = 16;
-/// Rows and columns of sums that are held: two registers by two.
-const SIDE: usize = 2 * TALL;
+/// Rows of a matrix register; sums fill two by two.
+const ROWS: usize = TALL / 2;
 /// Lines that are fetched ahead at each step.
 const AHEAD: usize = 4;
 
@@ -27,7 +25,7 @@ pub(super) fn available() -> bool {
 pub(super) fn run(mut work: Work<'_>) {
     configure();
     for panel in work.panels() {
-        for row in (0..work.to.rows).step_by(SIDE) {
+        for row in (0..work.to.rows).step_by(TALL) {
             for vector in (0..panel.width.div_ceil(LANES)).step_by(2) {
                 block(&mut work, panel, row, vector);
             }
@@ -55,7 +53,7 @@ fn configure() {
         rows: [0; 16],
     };
     config.bytes[..8].fill(64);
-    config.rows[..8].fill(TALL as u8);
+    config.rows[..8].fill(ROWS as u8);
     // SAFETY: this file's functions run only where the registers are; 64 bytes are read.
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, preserves_flags, readonly))
@@ -65,40 +63,40 @@ fn configure() {
 /// At most 32 rows from `row` on and at most two registers of columns of a panel.
 fn block(work: &mut Work<'_>, panel: Panel, row: usize, vector: usize) {
     let first = vector * LANES;
-    let rows = SIDE.min(work.to.rows - row);
-    let columns = SIDE.min(panel.width - first);
+    let rows = TALL.min(work.to.rows - row);
+    let columns = TALL.min(panel.width - first);
     let (stride, add) = (work.to.stride, work.to.add);
     let to = &mut work.to.data[row * stride + panel.column + first..];
     let factors = work.terms.iter().map(|(left, right)| {
         let (deep, lines) = (right.deep(), right.panel(panel));
         let vectors = lines.len() / deep;
         // Behind the panel lies the next one, of which each block fetches its share.
-        let block = row / SIDE * vectors.div_ceil(2) + vector / 2;
+        let block = row / TALL * vectors.div_ceil(2) + vector / 2;
         let ahead = lines.len() + block * (deep / DEEP) * AHEAD;
         Factors {
-            rows: &left.data[row * deep..][..SIDE * deep],
+            rows: &left.data[row * deep..][..TALL * deep],
             lines: &lines[vector..],
             ahead: lines.as_ptr().wrapping_add(ahead),
             vectors,
             second: usize::from(vector + 1 < vectors),
         }
     });
-    if (rows, columns) == (SIDE, SIDE) {
-        return sums(factors, &mut to[..(SIDE - 1) * stride + SIDE], stride, add);
+    if (rows, columns) == (TALL, TALL) {
+        return sums(factors, &mut to[..(TALL - 1) * stride + TALL], stride, add);
     }
-    let mut held = [0.0; SIDE * SIDE];
+    let mut held = [0.0; TALL * TALL];
     if add {
         for (held, to) in held
-            .chunks_exact_mut(SIDE)
+            .chunks_exact_mut(TALL)
             .zip(to.chunks(stride))
             .take(rows)
         {
             held[..columns].copy_from_slice(&to[..columns]);
         }
     }
-    sums(factors, &mut held, SIDE, add);
+    sums(factors, &mut held, TALL, add);
     for (held, to) in held
-        .chunks_exact(SIDE)
+        .chunks_exact(TALL)
         .zip(to.chunks_mut(stride))
         .take(rows)
     {
@@ -127,16 +125,20 @@ fn sums<'a>(
     stride: usize,
     mut add: bool,
 ) {
-    assert!(to.len() >= (SIDE - 1) * stride + SIDE, "a block of sums");
     for factors in factors {
-        let deep = factors.rows.len() / SIDE;
-        let last = (deep - 1) * factors.vectors + factors.second;
-        assert!(
-            deep.is_multiple_of(DEEP) && last < factors.lines.len(),
-            "factors of a block"
-        );
-        let (a, b) = (factors.rows.as_ptr(), factors.lines.as_ptr());
-        let c = to.as_mut_ptr();
+        factors.multiply(to, stride, add);
+        add = true;
+    }
+}
+
+impl Factors<'_> {
+    /// Their products, in place of the sums or added to them.
+    fn multiply(&self, to: &mut [f32], stride: usize, add: bool) {
+        let deep = self.rows.len() / TALL;
+        let last = (deep - 1) * self.vectors + self.second;
+        assert!(deep.is_multiple_of(DEEP) && last < self.lines.len());
+        assert!(to.len() >= (TALL - 1) * stride + TALL);
+        let (a, b, c) = (self.rows.as_ptr(), self.lines.as_ptr(), to.as_mut_ptr());
         // SAFETY: registers are configured; 32 rows of `deep` pairs lie at `a`, `deep` pairs of two registers of columns
         // at `b`, `to` has 32 rows of 32 sums, and what is fetched ahead may lie anywhere.
         unsafe {
@@ -180,15 +182,15 @@ fn sums<'a>(
                 add = in(reg) usize::from(add),
                 steps = inout(reg) deep / DEEP => _,
                 a0 = inout(reg) a => _,
-                a1 = inout(reg) a.wrapping_add(TALL * deep) => _,
+                a1 = inout(reg) a.wrapping_add(ROWS * deep) => _,
                 next_a = in(reg) deep * 4,
-                ahead = inout(reg) factors.ahead => _,
+                ahead = inout(reg) self.ahead => _,
                 b0 = inout(reg) b => _,
-                b1 = inout(reg) b.wrapping_add(factors.second) => _,
-                next_b = in(reg) factors.vectors * 64,
-                step_b = in(reg) factors.vectors * 64 * DEEP,
+                b1 = inout(reg) b.wrapping_add(self.second) => _,
+                next_b = in(reg) self.vectors * 64,
+                step_b = in(reg) self.vectors * 64 * DEEP,
                 c0 = in(reg) c,
-                c1 = in(reg) c.wrapping_add(TALL * stride),
+                c1 = in(reg) c.wrapping_add(ROWS * stride),
                 next_c = in(reg) stride * 4,
                 out("tmm0") _,
                 out("tmm1") _,
@@ -201,6 +203,5 @@ fn sums<'a>(
                 options(nostack),
             )
         };
-        add = true;
     }
 }
