@@ -63,10 +63,10 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let recipe = Recipe::parse(&text).with_context(|| path.display().to_string())?;
     files::has_folder(&arguments.output)?;
-    let (mut file, first) = open(&arguments.output, arguments.yes)?;
     let model = arguments.session.model(terminal, &arguments.model)?;
     let config = arguments.session.config();
     let mut sequences = model.sequences(&config, arguments.sequences)?;
+    let (mut file, first) = open(&arguments.output, arguments.yes)?;
     if first > 0 {
         let name = arguments.output.display();
         terminal.note(format_args!("{name}: goes on with record {first}"));
