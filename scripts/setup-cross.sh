@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 dir=${1:-${CARGO_TARGET_DIR:-target}/cross}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
+env=$dir/cross.env.$$
 targets="thumbv7em-none-eabihf thumbv8m.main-none-eabihf riscv32imc-unknown-none-elf riscv32imac-unknown-none-elf wasm32-unknown-unknown wasm32-wasip1 aarch64-unknown-linux-gnu aarch64-linux-android"
 version=$(rustc --version | cut -d' ' -f2)
 
@@ -30,7 +31,8 @@ unpack_debian_source() {
   mirror > "$apt/etc/sources.list.d/backports.list"
   options="-o Dir::Etc=$apt/etc -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=$apt/etc/sources.list.d
     -o Dir::Etc::preferencesparts=$apt/etc/preferences.d -o Dir::Etc::trustedparts=/etc/apt/trusted.gpg.d
-    -o Dir::State=$apt/state -o Dir::State::status=$apt/status -o Dir::Cache=$apt/cache"
+    -o Dir::State=$apt/state -o Dir::State::status=$apt/status -o Dir::Cache=$apt/cache
+    -o APT::Sandbox::User=root"
   apt-get $options update -qq
   package=$(apt-cache $options madison rust-src | awk -v v="$version" '{split($3, a, "+"); if (a[1] == v) {print $3; exit}}')
   [ -n "$package" ] || { echo "setup-cross: Debian has no rust-src $version; try: rustup target add $targets" >&2; exit 3; }
@@ -55,17 +57,22 @@ mirror() {
 {
   echo 'export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc'
   echo 'export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu -cpu ${QEMU_CPU:-max}"'
-} > "$dir/cross.env"
+} > "$env"
 
 if installed; then
-  echo 'export CROSS_CORE= CROSS_STD= CROSS_WASI= CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS=-Ctarget-feature=+simd128' >> "$dir/cross.env"
+  echo 'export CROSS_CORE= CROSS_STD= CROSS_WASI= CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS=-Ctarget-feature=+simd128' >> "$env"
+  mv "$env" "$dir/cross.env"
   echo "cross: rustup's own targets"
   exit 0
 fi
 library=$(rustc --print sysroot)/lib/rustlib/src/rust/library
 if [ ! -e "$library/Cargo.lock" ]; then
   library=$dir/source/usr/src/rustc-$version/library
+  # Scripts that run side by side ask for it at the same time.
+  exec 9> "$dir/lock"
+  flock 9
   [ -e "$library/Cargo.lock" ] && [ -e "$dir/source/usr/lib/wasm32-wasi/libc.a" ] || unpack_debian_source
+  exec 9>&-
 fi
 {
   echo "export RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$library"
@@ -73,5 +80,6 @@ fi
   wasi=$dir/source/usr/lib/wasm32-wasi
   echo "export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS='-Ctarget-feature=+simd128 -Clink-self-contained=no -Clink-arg=-L$wasi" \
     "-Clink-arg=$wasi/crt1-reactor.o -Clink-arg=-lc'"
-} >> "$dir/cross.env"
+} >> "$env"
+mv "$env" "$dir/cross.env"
 echo "cross: the standard library of $version from source"
