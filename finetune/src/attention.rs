@@ -1,16 +1,20 @@
 //! Softmax attention within each sequence of a pack, forwards and backwards, in tiles of queries (Dao et al. 2022,
-//! arXiv:2205.14135): the scores of a tile are all that is ever held, and only their logarithms are kept.
+//! arXiv:2205.14135): the scores of a tile are all that is ever held, and only their logarithms are kept. Keys and values
+//! are made ready once for all heads and tiles that read them.
 
 use core::ops::Range;
 
-use inkstone_cpu::train::{Precision, To, View, rows};
+use inkstone_cpu::train::{Left, Lines, Precision, Right, To, View, multiply, rows};
 use inkstone_model::LayerSpec;
 use rayon::prelude::*;
 
-use crate::compute::multiply_here;
+use crate::compute::{Rows, stride};
+use crate::weight::Factor;
 
 /// Queries that are scored at once.
 const TILE: usize = 64;
+/// Keys begin and end at multiples of it: right factors are cut there ([`Right::part`]).
+const KEYS: usize = 64;
 
 /// Which tokens ask.
 #[derive(Debug, Clone, Default)]
@@ -43,7 +47,7 @@ pub struct Inputs<'a> {
 pub struct Outputs<'a> {
     /// What [`forward`] gave.
     pub y: &'a [f32],
-    /// The logarithms it gave: `heads × queries`.
+    /// The logarithms it gave: `queries × heads`.
     pub logs: &'a [f32],
     /// The gradient of `y`.
     pub dy: &'a [f32],
@@ -77,26 +81,56 @@ impl Queries {
     }
 }
 
-/// A tile: its rows of queries, and the tokens that the first and the last of them see between them.
+/// A tile: its rows of queries, their sequence, and the keys that some of them see, counted from where that starts.
 struct Tile {
     rows: Range<usize>,
-    keys: Range<usize>,
+    sequence: usize,
     start: usize,
+    keys: Range<usize>,
 }
 
 impl Inputs<'_> {
     fn tiles(&self) -> impl Iterator<Item = Tile> {
-        self.queries.sequences.iter().flat_map(|(tokens, rows)| {
-            rows.clone().step_by(TILE).map(|first| {
+        let sequences = self.queries.sequences.iter().enumerate();
+        sequences.flat_map(move |(sequence, (tokens, rows))| {
+            rows.clone().step_by(TILE).map(move |first| {
                 let end = (first + TILE).min(rows.end);
                 let (asks, last) = (self.queries.tokens[first], self.queries.tokens[end - 1]);
+                let begin = self.first_seen(tokens.start, asks) - tokens.start;
+                let end_of_keys = (last + 1 - tokens.start).next_multiple_of(KEYS);
                 Tile {
                     rows: first..end,
-                    keys: self.first_seen(tokens.start, asks)..last + 1,
+                    sequence,
                     start: tokens.start,
+                    keys: begin / KEYS * KEYS..end_of_keys.min(tokens.len()),
                 }
             })
         })
+    }
+
+    /// Keys or values of each sequence and each of their heads, made ready by `ready`.
+    fn prepared<'a>(
+        &self,
+        x: &'a [f32],
+        ready: impl Fn(View<'a>) -> View<'a> + Sync,
+    ) -> Vec<Factor<'a>> {
+        let heads = self.spec.kv_heads as usize;
+        let stride = self.width() * heads;
+        let each = (0..self.queries.sequences.len() * heads).into_par_iter();
+        let each = each.map(|index| {
+            let tokens = &self.queries.sequences[index / heads].0;
+            let x = &x[tokens.start * stride + index % heads * self.width()..];
+            let x = View::strided(x, tokens.len(), self.width(), stride);
+            Factor::new(self.precision, ready(x))
+        });
+        each.collect()
+    }
+
+    /// Which of [`Self::prepared`] the head of a tile reads.
+    fn of<'a>(&self, prepared: &'a [Factor<'_>], tile: &Tile, head: usize) -> Right<'a> {
+        let heads = self.spec.kv_heads as usize;
+        let head = head / (self.spec.heads as usize / heads);
+        prepared[tile.sequence * heads + head].right()
     }
 
     fn first_seen(&self, start: usize, token: usize) -> usize {
@@ -111,7 +145,8 @@ impl Inputs<'_> {
     fn seen(&self, tile: &Tile, row: usize) -> Range<usize> {
         let token = self.queries.tokens[row];
         let first = self.first_seen(tile.start, token);
-        first - tile.keys.start..token + 1 - tile.keys.start
+        let first = first - tile.start - tile.keys.start;
+        first..token + 1 - tile.start - tile.keys.start
     }
 
     fn width(&self) -> usize {
@@ -127,43 +162,73 @@ impl Inputs<'_> {
         let x = &x[rows.start * self.stride() + head * self.width()..];
         View::strided(x, rows.len(), self.width(), self.stride())
     }
+}
 
-    /// Rows of the keys or values that `head` reads.
-    fn of_keys<'a>(&self, x: &'a [f32], head: usize, tokens: &Range<usize>) -> View<'a> {
-        let heads = self.spec.kv_heads as usize;
-        let head = head / (self.spec.heads as usize / heads);
-        let stride = self.width() * heads;
-        let x = &x[tokens.start * stride + head * self.width()..];
-        View::strided(x, tokens.len(), self.width(), stride)
+/// `y`, `queries × heads · width`, and the logarithms of the sums of softmax, `queries × heads`.
+pub fn forward(inputs: &Inputs<'_>, y: &mut Lines<f32>, logs: &mut Lines<f32>) {
+    let (queries, heads) = (inputs.queries.len(), inputs.spec.heads as usize);
+    let keys = inputs.prepared(inputs.k, View::transposed);
+    let values = inputs.prepared(inputs.v, |v| v);
+    let mut y = Rows::new(y, queries, inputs.stride());
+    let mut logs = Rows::new(logs, queries, heads);
+    let tiles = inputs.tiles().map(|tile| {
+        let rows = tile.rows.len();
+        (tile, y.take(rows), logs.take(rows))
+    });
+    // The last ones of a sequence have the most to do.
+    let tiles: Vec<_> = tiles.collect();
+    let each = tiles.into_par_iter().rev().with_max_len(1);
+    each.for_each(|(tile, y, logs)| tile_forward(inputs, [&keys, &values], &tile, y, logs));
+}
+
+/// All heads of a tile.
+fn tile_forward(
+    inputs: &Inputs<'_>,
+    [keys, values]: [&[Factor<'_>]; 2],
+    tile: &Tile,
+    y: &mut [f32],
+    logs: &mut [f32],
+) {
+    let (width, heads) = (inputs.width(), inputs.spec.heads as usize);
+    let (scale, cap) = (inputs.spec.score_scale, inputs.spec.score_cap);
+    let (count, stride) = (tile.keys.len(), stride(tile.keys.len()));
+    let mut scores = Lines::zeros(tile.rows.len() * stride);
+    for head in 0..heads {
+        let q = Left::new(
+            inputs.precision,
+            inputs.of_queries(inputs.q, head, &tile.rows),
+        );
+        let k = inputs
+            .of(keys, tile, head)
+            .part(0..width, tile.keys.clone());
+        multiply(&[(&q, k)], To::rows(&mut scores, stride));
+        let each = tile.rows.clone().zip(scores.chunks_exact_mut(stride));
+        for ((row, scores), logs) in each.zip(logs.chunks_exact_mut(heads)) {
+            let seen = inputs.seen(tile, row);
+            scores[..seen.start].fill(0.0);
+            scores[seen.end..].fill(0.0);
+            logs[head] = rows::softmax(&mut scores[seen], scale, cap);
+        }
+        let p = View::strided(&scores, tile.rows.len(), count, stride);
+        let p = Left::new(inputs.precision, p);
+        let v = inputs
+            .of(values, tile, head)
+            .part(tile.keys.clone(), 0..width);
+        multiply(
+            &[(&p, v)],
+            To::rows(&mut y[head * width..], inputs.stride()),
+        );
     }
 }
 
-/// `y`, `queries × heads · width`, and the logarithms of the sums of softmax, `heads × queries`.
-pub fn forward(inputs: &Inputs<'_>, y: &mut [f32], logs: &mut [f32]) {
-    let (width, queries) = (inputs.width(), inputs.queries.len());
-    let mut by_head = vec![0.0; y.len()];
-    by_head
-        .par_chunks_mut(queries * width)
-        .zip(logs.par_chunks_mut(queries))
-        .enumerate()
-        .for_each(|(head, (y, logs))| {
-            let mut scores = Vec::new();
-            for tile in inputs.tiles() {
-                let keys = tile.keys.len();
-                score(inputs, head, &tile, &mut scores);
-                for (row, scores) in tile.rows.clone().zip(scores.chunks_exact_mut(keys)) {
-                    let seen = inputs.seen(&tile, row);
-                    scores[..seen.start].fill(0.0);
-                    scores[seen.end..].fill(0.0);
-                    let (scale, cap) = (inputs.spec.score_scale, inputs.spec.score_cap);
-                    logs[row] = rows::softmax(&mut scores[seen], scale, cap);
-                }
-                let p = View::new(&scores, tile.rows.len(), keys);
-                let v = inputs.of_keys(inputs.v, head, &tile.keys);
-                inputs.put(p, v, &mut y[tile.rows.start * width..], width, false);
-            }
-        });
-    side_by_side(&by_head, width, queries, y);
+/// Keys and values as the way back wants them.
+struct Prepared<'a> {
+    /// `width × keys`.
+    keys: Vec<Factor<'a>>,
+    /// `keys × width`.
+    keys_across: Vec<Factor<'a>>,
+    /// `width × keys`.
+    values: Vec<Factor<'a>>,
 }
 
 /// Gradients of queries, keys and values, in their shapes; what stands there is replaced.
@@ -177,111 +242,137 @@ pub fn backward(
     let (width, queries) = (inputs.width(), inputs.queries.len());
     let heads = inputs.spec.heads as usize;
     let tokens = dk.len() / (width * inputs.spec.kv_heads as usize);
-    let plane = || vec![0.0; heads * tokens * width];
-    let (mut dq_heads, mut dk_heads, mut dv_heads) = (vec![0.0; dq.len()], plane(), plane());
+    let prepared = Prepared {
+        keys: inputs.prepared(inputs.k, View::transposed),
+        keys_across: inputs.prepared(inputs.k, |k| k),
+        values: inputs.prepared(inputs.v, View::transposed),
+    };
+    let plane = || Lines::zeros(heads * tokens * width);
+    let (mut dq_heads, mut dk_heads, mut dv_heads) = (Lines::zeros(dq.len()), plane(), plane());
     dq_heads
         .par_chunks_mut(queries * width)
         .zip(dk_heads.par_chunks_mut(tokens * width))
         .zip(dv_heads.par_chunks_mut(tokens * width))
         .enumerate()
+        .with_max_len(1)
         .for_each(|(head, ((dq, dk), dv))| {
-            head_back(inputs, outputs, head, [dq, dk, dv]);
+            head_back(inputs, outputs, &prepared, head, [dq, dk, dv]);
         });
     side_by_side(&dq_heads, width, queries, dq);
     let group = heads / inputs.spec.kv_heads as usize;
     for (by_head, to) in [(dk_heads, dk), (dv_heads, dv)] {
-        let mut sums = Vec::with_capacity(to.len());
-        for group in by_head.chunks_exact(group * tokens * width) {
-            let first = sums.len();
-            sums.extend_from_slice(&group[..tokens * width]);
-            for head in group[tokens * width..].chunks_exact(tokens * width) {
-                rows::add_scaled(&mut sums[first..], head, 1.0);
-            }
-        }
+        let plane = group * tokens * width;
+        let mut sums = Lines::zeros(to.len());
+        let each = sums.par_chunks_mut(tokens * width);
+        each.zip(by_head.par_chunks(plane))
+            .for_each(|(sums, heads)| {
+                for head in heads.chunks_exact(tokens * width) {
+                    rows::add_scaled(sums, head, 1.0);
+                }
+            });
         side_by_side(&sums, width, tokens, to);
     }
 }
 
+/// One head of all tiles. Gradients of keys and values are summed with rows and columns exchanged, so that what the
+/// products read need not be.
 fn head_back(
     inputs: &Inputs<'_>,
     outputs: Outputs<'_>,
+    prepared: &Prepared<'_>,
     head: usize,
     [dq, dk, dv]: [&mut [f32]; 3],
 ) {
-    let (width, queries) = (inputs.width(), inputs.queries.len());
-    let (scale, cap) = (inputs.spec.score_scale, inputs.spec.score_cap);
-    let (mut p, mut dp, mut slopes) = (Vec::new(), Vec::new(), Vec::new());
+    let (width, tokens, precision) = (inputs.width(), dk.len() / inputs.width(), inputs.precision);
+    let (mut dk_across, mut dv_across) = (Lines::zeros(dk.len()), Lines::zeros(dv.len()));
+    let (mut p, mut ds) = (Lines::default(), Lines::default());
     for tile in inputs.tiles() {
-        let keys = tile.keys.len();
-        score(inputs, head, &tile, &mut p);
-        let dy = inputs.of_queries(outputs.dy, head, &tile.rows);
-        let v = inputs.of_keys(inputs.v, head, &tile.keys);
-        dp.clear();
-        dp.resize(tile.rows.len() * keys, 0.0);
-        inputs.put(dy, v.transposed(), &mut dp, keys, false);
-        slopes.resize(if cap.is_some() { keys } else { 0 }, 0.0);
-        for (index, row) in tile.rows.clone().enumerate() {
-            let seen = inputs.seen(&tile, row);
-            let line = index * keys..(index + 1) * keys;
-            for x in [&mut p[line.clone()], &mut dp[line.clone()]] {
-                x[..seen.start].fill(0.0);
-                x[seen.end..].fill(0.0);
-            }
-            let log = outputs.logs[head * queries + row];
-            let p = &mut p[line.clone()][seen.clone()];
-            let slopes = if cap.is_some() {
-                &mut slopes[seen.clone()]
-            } else {
-                &mut [][..]
-            };
-            rows::softmax_again(p, scale, cap, log, slopes);
-            let at = row * inputs.stride() + head * width;
-            let along = rows::dot(&outputs.dy[at..][..width], &outputs.y[at..][..width]);
-            let slopes = cap.map(|_| &*slopes);
-            // The products with values want probabilities, those with keys want gradients of scores.
-            rows::softmax_back(p, &mut dp[line][seen], along, scale, slopes);
-        }
-        let p = View::new(&p, tile.rows.len(), keys);
-        let ds = View::new(&dp, tile.rows.len(), keys);
+        let (n, count) = (tile.rows.len(), tile.keys.len());
+        let stride = stride(count);
         let q = inputs.of_queries(inputs.q, head, &tile.rows);
-        let k = inputs.of_keys(inputs.k, head, &tile.keys);
-        inputs.put(
-            p.transposed(),
-            dy,
-            &mut dv[tile.keys.start * width..],
-            width,
-            true,
+        let dy = inputs.of_queries(outputs.dy, head, &tile.rows);
+        for (x, prepared, to) in [(q, &prepared.keys, &mut p), (dy, &prepared.values, &mut ds)] {
+            let right = inputs
+                .of(prepared, &tile, head)
+                .part(0..width, tile.keys.clone());
+            to.resize(n * stride);
+            multiply(&[(&Left::new(precision, x), right)], To::rows(to, stride));
+        }
+        softmax_back(inputs, outputs, head, &tile, &mut p, &mut ds);
+        let first = tile.start + tile.keys.start;
+        for (x, right, to) in [(dy, &p, &mut dv_across), (q, &ds, &mut dk_across)] {
+            let right = Factor::new(precision, View::strided(right, n, count, stride));
+            let to = To {
+                data: &mut to[first..],
+                rows: width,
+                stride: tokens,
+                add: true,
+            };
+            multiply(
+                &[(&Left::new(precision, x.transposed()), right.right())],
+                to,
+            );
+        }
+        let ds = Left::new(precision, View::strided(&ds, n, count, stride));
+        let k = inputs.of(&prepared.keys_across, &tile, head);
+        let k = k.part(tile.keys.clone(), 0..width);
+        multiply(
+            &[(&ds, k)],
+            To::rows(&mut dq[tile.rows.start * width..][..n * width], width),
         );
-        inputs.put(ds, k, &mut dq[tile.rows.start * width..], width, false);
-        inputs.put(
-            ds.transposed(),
-            q,
-            &mut dk[tile.keys.start * width..],
-            width,
-            true,
-        );
+    }
+    exchange(&dk_across, tokens, dk);
+    exchange(&dv_across, tokens, dv);
+}
+
+/// `p` become probabilities of a tile's scores, and `ds`, their gradients, those of the scores.
+fn softmax_back(
+    inputs: &Inputs<'_>,
+    outputs: Outputs<'_>,
+    head: usize,
+    tile: &Tile,
+    p: &mut [f32],
+    ds: &mut [f32],
+) {
+    let (width, heads, count) = (inputs.width(), inputs.spec.heads as usize, tile.keys.len());
+    let stride = stride(count);
+    let (scale, cap) = (inputs.spec.score_scale, inputs.spec.score_cap);
+    let mut slopes = vec![0.0; if cap.is_some() { count } else { 0 }];
+    let each = p.chunks_exact_mut(stride).zip(ds.chunks_exact_mut(stride));
+    for (row, (p, ds)) in tile.rows.clone().zip(each) {
+        let seen = inputs.seen(tile, row);
+        for x in [&mut *p, &mut *ds] {
+            x[..seen.start].fill(0.0);
+            x[seen.end..].fill(0.0);
+        }
+        let slopes = if cap.is_some() {
+            &mut slopes[seen.clone()]
+        } else {
+            &mut [][..]
+        };
+        let log = outputs.logs[row * heads + head];
+        rows::softmax_again(&mut p[seen.clone()], scale, cap, log, slopes);
+        let at = row * inputs.stride() + head * width;
+        let along = rows::dot(&outputs.dy[at..][..width], &outputs.y[at..][..width]);
+        let slopes = cap.map(|_| &*slopes);
+        // The products with values want probabilities, those with keys want gradients of scores.
+        rows::softmax_back(&p[seen.clone()], &mut ds[seen], along, scale, slopes);
     }
 }
 
-/// Products of a tile's queries with its keys, unscaled.
-fn score(inputs: &Inputs<'_>, head: usize, tile: &Tile, scores: &mut Vec<f32>) {
-    scores.clear();
-    scores.resize(tile.rows.len() * tile.keys.len(), 0.0);
-    let q = inputs.of_queries(inputs.q, head, &tile.rows);
-    let k = inputs.of_keys(inputs.k, head, &tile.keys);
-    inputs.put(q, k.transposed(), scores, tile.keys.len(), false);
-}
-
-impl Inputs<'_> {
-    /// `left · right`, into `data` or added to it.
-    fn put(&self, left: View<'_>, right: View<'_>, data: &mut [f32], stride: usize, add: bool) {
-        let to = To {
-            data,
-            rows: left.rows(),
-            stride,
-            add,
-        };
-        multiply_here(self.precision, left, right, to);
+/// `from`, rows of `columns` numbers, with rows and columns exchanged, in blocks that stay near.
+fn exchange(from: &[f32], columns: usize, to: &mut [f32]) {
+    const BLOCK: usize = 16;
+    let rows = from.len() / columns;
+    for first in (0..columns).step_by(BLOCK) {
+        for row in (0..rows).step_by(BLOCK) {
+            for column in first..columns.min(first + BLOCK) {
+                let to = &mut to[column * rows..][..rows];
+                for (row, to) in to.iter_mut().enumerate().skip(row).take(BLOCK) {
+                    *to = from[row * columns + column];
+                }
+            }
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Products and rows over all threads. What a thread gets never changes a bit of what comes out.
 
-use inkstone_cpu::train::{self, Left, Packed, Precision, Right, To, View};
+use inkstone_cpu::train::{self, Left, Lines, Packed, Precision, Right, To, View};
 use rayon::prelude::*;
 
-/// Rows that a thread takes at once, by how many there are: for each the weights are read anew.
-const TILES: [(usize, usize); 3] = [(512, 256), (192, 128), (0, 32)];
+/// Rows that a thread takes at once, by how many there are: for each the weights are read anew, but few tiles leave
+/// processors idle.
+const TILES: [(usize, usize); 2] = [(192, 128), (0, 32)];
 
 /// Numbers from which on a matrix is laid out by all threads.
 const MANY: usize = 1 << 16;
@@ -48,17 +49,9 @@ pub fn add_product_in(precision: Precision, left: View<'_>, right: View<'_>, to:
         Precision::F32 => product(left, Right::F32(right), to, right.columns(), 0, true),
         Precision::Bf16 => {
             let packed = packed(right);
-            product(left, Right::Bf16(&packed), to, right.columns(), 0, true);
+            let whole = Right::Bf16(packed.whole());
+            product(left, whole, to, right.columns(), 0, true);
         }
-    }
-}
-
-/// `left · right` in `precision` on this thread.
-pub fn multiply_here(precision: Precision, left: View<'_>, right: View<'_>, to: To<'_>) {
-    let left = Left::new(precision, left);
-    match precision {
-        Precision::F32 => train::multiply(&[(&left, Right::F32(right))], to),
-        Precision::Bf16 => train::multiply(&[(&left, Right::Bf16(&Packed::new(right)))], to),
     }
 }
 
@@ -72,6 +65,36 @@ pub fn packed(x: View<'_>) -> Packed {
     let spaces: Vec<_> = packed.spaces().collect();
     spaces.into_par_iter().for_each(|space| space.fill(x));
     packed
+}
+
+/// A buffer's rows, taken tile after tile.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    rest: &'a mut [f32],
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Makes room for `rows` rows of `width` numbers; what is there stays.
+    pub fn new(x: &'a mut Lines<f32>, rows: usize, width: usize) -> Rows<'a> {
+        x.resize(rows * width);
+        Rows { rest: x, width }
+    }
+
+    /// The next ones.
+    pub fn take(&mut self, rows: usize) -> &'a mut [f32] {
+        let (first, rest) = core::mem::take(&mut self.rest).split_at_mut(rows * self.width);
+        self.rest = rest;
+        first
+    }
+}
+
+/// Numbers from a row to the next where rows have as many columns: an odd number of the cache's lines, so that rows do not
+/// contend for places in it.
+#[must_use]
+pub fn stride(columns: usize) -> usize {
+    const LINE: usize = 16;
+    (columns.div_ceil(LINE) | 1) * LINE
 }
 
 /// Rows that are summed apart: partial sums over rows are joined in this order whatever the threads.
@@ -91,17 +114,9 @@ pub fn sum_rows(rows: usize, to: &mut [f32], work: impl Fn(usize, &mut [f32]) + 
     }
 }
 
-/// `to` of the same shape as `from`, rows `picked` of it, one after the other.
-pub fn gather(from: &[f32], width: usize, picked: &[usize], to: &mut Vec<f32>) {
-    to.clear();
-    for &row in picked {
-        to.extend_from_slice(&from[row * width..][..width]);
-    }
-}
-
-/// Adds rows to those they were gathered from.
-pub fn scatter(from: &[f32], width: usize, picked: &[usize], to: &mut [f32]) {
-    for (from, &row) in from.chunks_exact(width).zip(picked) {
-        train::rows::add_scaled(&mut to[row * width..][..width], from, 1.0);
-    }
+/// Rows `picked` of `from`, one after the other.
+#[must_use]
+pub fn gather(from: &[f32], width: usize, picked: &[usize]) -> Vec<f32> {
+    let rows = picked.iter().map(|row| &from[row * width..][..width]);
+    rows.flatten().copied().collect()
 }

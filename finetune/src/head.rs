@@ -1,9 +1,9 @@
 //! The last norm, the output matrix and the loss, over the rows whose prediction counts and nothing else.
 
-use inkstone_cpu::train::{View, rows};
+use inkstone_cpu::train::{Lines, View, rows};
 use rayon::prelude::*;
 
-use crate::compute::{add_product_in, product};
+use crate::compute::{add_product_in, product, stride};
 use crate::layer::{Pass, norm_rows, norm_rows_back};
 use crate::linear::Gradients;
 use crate::weight::{Way, Weight};
@@ -30,7 +30,7 @@ pub struct Loss {
     /// `−ln p(label)` of each row.
     pub losses: Vec<f32>,
     /// A row for each row; empty where no gradient was asked for.
-    pub dx: Vec<f32>,
+    pub dx: Lines<f32>,
 }
 
 impl Head<'_> {
@@ -45,22 +45,23 @@ impl Head<'_> {
     ) -> Loss {
         let width = self.norm.inputs;
         let normed = norm_rows(x, self.norm, pass);
-        let mut d_normed = vec![0.0; weight.map_or(0, |_| normed.len())];
+        let mut d_normed = Lines::zeros(weight.map_or(0, |_| normed.len()));
         let mut losses = vec![0.0; labels.len()];
         let chunk = (LOGITS / 4 / self.matrix.rows).clamp(16, 1024);
-        let mut logits = Vec::new();
+        let mut logits = Lines::default();
         for first in (0..labels.len()).step_by(chunk) {
             let end = (first + chunk).min(labels.len());
             let normed = &normed[first * width..end * width];
             self.logits(normed, pass, &mut logits);
             let labels = &labels[first..end];
             logits
-                .par_chunks_mut(self.matrix.rows)
+                .par_chunks_mut(stride(self.matrix.rows))
                 .zip(labels)
                 .zip(&mut losses[first..end])
                 .for_each(|((logits, label), loss)| {
                     let label = *label as usize;
                     let weight = weight.unwrap_or(0.0);
+                    let logits = &mut logits[..self.matrix.rows];
                     *loss = rows::cross_entropy(logits, label, self.scale, self.cap, weight);
                 });
             if weight.is_some() {
@@ -68,7 +69,7 @@ impl Head<'_> {
                 self.logits_back(&logits, normed, pass, d_normed, gradients);
             }
         }
-        let mut dx = vec![0.0; d_normed.len()];
+        let mut dx = Lines::zeros(d_normed.len());
         if weight.is_some() {
             norm_rows_back(x, self.norm, &d_normed, pass, &mut dx, gradients);
         }
@@ -76,15 +77,21 @@ impl Head<'_> {
     }
 
     /// Logits of normalised rows, neither scaled nor capped.
-    fn logits(&self, normed: &[f32], pass: &Pass<'_>, logits: &mut Vec<f32>) {
-        let (width, vocabulary) = (self.matrix.inputs, self.matrix.rows);
+    fn logits(&self, normed: &[f32], pass: &Pass<'_>, logits: &mut Lines<f32>) {
+        let width = self.matrix.inputs;
         let tokens = normed.len() / width;
         let left = View::new(normed, tokens, width);
-        logits.clear();
-        logits.resize(tokens * vocabulary, 0.0);
+        logits.resize(tokens * stride(self.matrix.rows));
         for strip in self.matrix.strips() {
             let factor = self.matrix.factor(pass.reader, &strip, Way::Forward);
-            product(left, factor.right(), logits, vocabulary, strip.start, false);
+            product(
+                left,
+                factor.right(),
+                logits,
+                stride(self.matrix.rows),
+                strip.start,
+                false,
+            );
         }
     }
 
@@ -99,12 +106,18 @@ impl Head<'_> {
         let (width, vocabulary) = (self.matrix.inputs, self.matrix.rows);
         let tokens = normed.len() / width;
         for strip in self.matrix.strips() {
-            let left = View::strided(&d_logits[strip.start..], tokens, strip.len(), vocabulary);
+            let left = View::strided(
+                &d_logits[strip.start..],
+                tokens,
+                strip.len(),
+                stride(self.matrix.rows),
+            );
             let factor = self.matrix.factor(pass.reader, &strip, Way::Backward);
             product(left, factor.right(), d_normed, width, 0, true);
         }
         if let Some(index) = self.matrix.trained() {
-            let left = View::new(d_logits, tokens, vocabulary).transposed();
+            let left =
+                View::strided(d_logits, tokens, vocabulary, stride(self.matrix.rows)).transposed();
             let right = View::new(normed, tokens, width);
             add_product_in(pass.reader.precision, left, right, &mut gradients[index]);
         }

@@ -1,20 +1,27 @@
 //! One layer: attention, then a gated feed-forward, each with a norm before and perhaps one after.
 //!
-//! `mid = x + post(o(attend(qkv(norm(x)))))`, `y = mid + post(down(act(gate n) · up n))` with `n = norm(mid)`. The
-//! backward pass computes again what is cheap: norms, rotations' angles and the gated vector.
+//! `mid = x + post(o(attend(qkv(norm(x)))))`, `y = mid + post(down(act(gate n) · up n))` with `n = norm(mid)`. A tile of
+//! tokens runs through all that is done before attention ([`mod@ask`]), and through all that is done after it
+//! ([`mod@answer`]), so that its rows stay near the processor. The backward pass computes again what is cheap: norms and
+//! the gated vector.
 
-use std::borrow::Cow;
+mod answer;
+mod ask;
 
-use inkstone_cpu::train::rows;
+use core::ops::Range;
+
+use inkstone_cpu::train::{Lines, rows};
 use inkstone_model::spec::Activation;
-use inkstone_model::weights::Attention;
 use inkstone_model::{Layer, LayerSpec};
 use rayon::prelude::*;
 
+use self::answer::Answer;
+use self::ask::Ask;
 use crate::attention::{self, Inputs, Outputs, Queries};
-use crate::compute::{ROWS, gather, scatter};
-use crate::linear::{self, Back, Gradients};
-use crate::weight::{Reader, Weight};
+use crate::compute::{ROWS, tile};
+use crate::linear::{Gradients, Ready};
+use crate::saved::Saved;
+use crate::weight::{Reader, Way, Weight};
 
 /// What all layers of a pass share.
 #[derive(Debug, Clone, Copy)]
@@ -48,27 +55,27 @@ pub struct Angles {
 #[derive(Debug, Default)]
 pub struct Kept {
     /// The layer's input.
-    x: Vec<f32>,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
+    x: Lines<f32>,
+    q: Lines<f32>,
+    k: Lines<f32>,
+    v: Lines<f32>,
     /// Queries and keys before their norms, where they have any.
-    raw: [Vec<f32>; 2],
-    logs: Vec<f32>,
-    attended: Vec<f32>,
+    raw: [Lines<f32>; 2],
+    logs: Lines<f32>,
+    attended: Lines<f32>,
     /// Branches before the norms after them, where there are any.
-    branches: [Vec<f32>; 2],
-    mid: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
+    branches: [Lines<f32>; 2],
+    mid: Lines<f32>,
+    gate: Saved,
+    up: Saved,
     /// What adapters made of their inputs: q, k, v, o, gate, up, down.
-    thin: [Vec<f32>; 7],
+    thin: [Lines<f32>; 7],
 }
 
 impl Kept {
     /// For a layer whose input is `x`; what else is there will be replaced.
     #[must_use]
-    pub fn with(self, x: Vec<f32>) -> Kept {
+    pub fn with(self, x: Lines<f32>) -> Kept {
         Kept { x, ..self }
     }
 
@@ -104,47 +111,120 @@ impl Angles {
     }
 }
 
+/// A tile of tokens, and which rows of queries stand among them.
+#[derive(Debug, Clone)]
+struct At {
+    tokens: Range<usize>,
+    queries: Range<usize>,
+}
+
+impl Pass<'_> {
+    /// The token that a row of queries stands at.
+    fn token(&self, row: usize) -> usize {
+        self.queries.tokens[row]
+    }
+
+    /// Tiles of tokens.
+    fn tiles(&self) -> impl Iterator<Item = At> {
+        let tokens = self.positions.len();
+        let first_from = |token: usize| self.queries.tokens.partition_point(|asks| *asks < token);
+        tiles(tokens).map(move |tokens| At {
+            queries: first_from(tokens.start)..first_from(tokens.end),
+            tokens,
+        })
+    }
+
+    /// Writes the norm of row `row_of(row)` of `x`.
+    fn norm<'a>(
+        &'a self,
+        x: &'a [f32],
+        gain: &'a Weight,
+        row_of: impl Fn(usize) -> usize + 'a,
+    ) -> impl FnMut(usize, &mut [f32]) + 'a {
+        let factors = gain.vector(self.reader.trained);
+        move |row, to| {
+            let x = &x[row_of(row) * factors.len()..][..factors.len()];
+            rows::norm(x, factors, self.eps, to);
+        }
+    }
+
+    /// Adds to `dx` what `dy` makes of it through the norm of the rows of `x`, and to the gain's gradient, unless that
+    /// is empty.
+    fn norm_back(&self, x: &[f32], gain: &Weight, dy: &[f32], dx: &mut [f32], d_gain: &mut [f32]) {
+        let factors = gain.vector(self.reader.trained);
+        let width = factors.len();
+        let mut scratch = vec![0.0; width];
+        let each = x.chunks_exact(width).zip(dy.chunks_exact(width));
+        for ((x, dy), dx) in each.zip(dx.chunks_exact_mut(width)) {
+            let inverse = rows::norm(x, factors, self.eps, &mut scratch);
+            let d_gain = (!d_gain.is_empty()).then_some(&mut *d_gain);
+            rows::norm_back(x, factors, inverse, dy, dx, d_gain);
+        }
+    }
+}
+
+/// Tiles of `rows` rows.
+fn tiles(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    strips(rows, tile(rows))
+}
+
+/// `all` in strips of `size`, the last one perhaps shorter.
+fn strips(all: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    let first = (0..all).step_by(size);
+    first.map(move |first| first..all.min(first + size))
+}
+
+/// Rows `rows` of `all` in `x`, which may be empty.
+fn part<'a>(x: &'a [f32], rows: &Range<usize>, all: usize) -> &'a [f32] {
+    let width = x.len() / all;
+    &x[rows.start * width..rows.end * width]
+}
+
+/// What a tile found on the way back: sums over its rows.
+#[derive(Debug)]
+struct Found<const M: usize, const N: usize> {
+    /// Gradients of thin matrices, of each matrix.
+    thin: [Lines<f32>; M],
+    /// Gradients of norms' gains, where they are trained.
+    gains: [Vec<f32>; N],
+}
+
+impl<const M: usize, const N: usize> Found<M, N> {
+    fn new(gains: [Option<&Weight>; N]) -> Self {
+        Found {
+            thin: core::array::from_fn(|_| Lines::default()),
+            gains: gains.map(|gain| gain.map_or_else(Vec::new, sums_of)),
+        }
+    }
+
+    /// Adds what tiles found, one after the other.
+    fn join(
+        tiles: &[Self],
+        matrices: [&Ready<'_>; M],
+        gains: [Option<&Weight>; N],
+        gradients: &mut Gradients,
+    ) {
+        for tile in tiles {
+            for (matrix, sums) in matrices.iter().zip(&tile.thin) {
+                matrix.join(sums, gradients);
+            }
+            for (gain, sums) in gains.iter().zip(&tile.gains) {
+                if let Some(index) = gain.and_then(Weight::trained) {
+                    rows::add_scaled(&mut gradients[index], sums, 1.0);
+                }
+            }
+        }
+    }
+}
+
 /// Runs the layer over `kept.x`, `tokens × width`; gives a row for each query.
 pub fn forward(
     layer: &Layer<Weight>,
     spec: &LayerSpec,
     pass: &Pass<'_>,
     kept: &mut Kept,
-) -> Vec<f32> {
-    attend(layer, spec, pass, kept);
-    let normed = norm_rows(&kept.mid, &layer.ffn_norm, pass);
-    let [.., thin_gate, thin_up, thin_down] = &mut kept.thin;
-    let (gate, up, down) = (&layer.ffn.gate, &layer.ffn.up, &layer.ffn.down);
-    linear::forward(
-        gate.as_ref(),
-        pass.reader,
-        &normed,
-        &mut kept.gate,
-        thin_gate,
-    );
-    linear::forward(up.as_ref(), pass.reader, &normed, &mut kept.up, thin_up);
-    let hidden = gated(pass, &kept.gate, &kept.up, gate.weight.rows);
-    let mut branch = Vec::new();
-    linear::forward(down.as_ref(), pass.reader, &hidden, &mut branch, thin_down);
-    let mut y = kept.mid.clone();
-    kept.branches[1] = join(&mut y, branch, layer.ffn_post_norm.as_ref(), pass);
-    y
-}
-
-/// Attention, up to the residual between the two branches.
-fn attend(layer: &Layer<Weight>, spec: &LayerSpec, pass: &Pass<'_>, kept: &mut Kept) {
-    let (a, reader, width) = (&layer.attention, pass.reader, layer.mixer_norm.inputs);
-    let normed = norm_rows(&kept.x, &layer.mixer_norm, pass);
-    let [thin_q, thin_k, thin_v, thin_o, ..] = &mut kept.thin;
-    linear::forward(a.k.as_ref(), reader, &normed, &mut kept.k, thin_k);
-    linear::forward(a.v.as_ref(), reader, &normed, &mut kept.v, thin_v);
-    let asking = asking(&normed, width, pass);
-    linear::forward(a.q.as_ref(), reader, &asking, &mut kept.q, thin_q);
-    let (asks, all) = (Turn::queries(pass, spec, a), Turn::keys(pass, spec, a));
-    kept.raw = [asks.forward(&mut kept.q), all.forward(&mut kept.k)];
-    kept.attended.resize(kept.q.len(), 0.0);
-    let logs = pass.queries.len() * spec.heads as usize;
-    kept.logs.resize(logs, 0.0);
+) -> Lines<f32> {
+    Ask::new(layer, spec, pass, Way::Forward, true).forward(kept);
     let inputs = Inputs {
         spec,
         precision: pass.reader.precision,
@@ -154,10 +234,7 @@ fn attend(layer: &Layer<Weight>, spec: &LayerSpec, pass: &Pass<'_>, kept: &mut K
         v: &kept.v,
     };
     attention::forward(&inputs, &mut kept.attended, &mut kept.logs);
-    let mut branch = Vec::new();
-    linear::forward(a.o.as_ref(), reader, &kept.attended, &mut branch, thin_o);
-    kept.mid = asking_rows(&kept.x, width, pass);
-    kept.branches[0] = join(&mut kept.mid, branch, layer.mixer_post_norm.as_ref(), pass);
+    Answer::new(layer, pass, Way::Forward).forward(kept)
 }
 
 /// From the gradient of the layer's output, a row for each query, to that of its input, a row for each token.
@@ -168,158 +245,11 @@ pub fn backward(
     spec: &LayerSpec,
     pass: &Pass<'_>,
     kept: &mut Kept,
-    mut dy: Vec<f32>,
+    mut dy: Lines<f32>,
     gradients: &mut Gradients,
     onwards: bool,
-) -> Vec<f32> {
-    feed_forward_back(layer, pass, kept, &mut dy, gradients);
-    attend_back(layer, spec, pass, kept, dy, gradients, onwards)
-}
-
-/// `dy` becomes the gradient of the residual between the branches.
-fn feed_forward_back(
-    layer: &Layer<Weight>,
-    pass: &Pass<'_>,
-    kept: &mut Kept,
-    dy: &mut [f32],
-    gradients: &mut Gradients,
-) {
-    let (gate, up, down) = (&layer.ffn.gate, &layer.ffn.up, &layer.ffn.down);
-    let post = layer.ffn_post_norm.as_ref();
-    let d_branch = join_back(dy, &kept.branches[1], post, pass, gradients);
-    let width = gate.weight.rows;
-    let learns = down.weight.learns();
-    let hidden = learns.then(|| gated(pass, &kept.gate, &kept.up, width));
-    let mut d_hidden = vec![0.0; kept.gate.len()];
-    let back = Back {
-        x: hidden.as_deref().unwrap_or_default(),
-        u: &kept.thin[6],
-        dy: &d_branch,
-    };
-    linear::backward(
-        down.as_ref(),
-        pass.reader,
-        back,
-        Some(&mut d_hidden),
-        gradients,
-    );
-    let (d_gate, d_up) = (&mut kept.gate, &mut kept.up);
-    d_gate
-        .par_chunks_mut(width)
-        .zip(d_up.par_chunks_mut(width))
-        .zip(d_hidden.par_chunks(width))
-        .for_each(|((gate, up), d)| rows::gate_back(pass.activation, gate, up, d));
-    let learns = gate.weight.learns() || up.weight.learns();
-    let normed = learns.then(|| norm_rows(&kept.mid, &layer.ffn_norm, pass));
-    let mut d_normed = vec![0.0; kept.mid.len()];
-    for (w, u, dy) in [(gate, 4, &kept.gate), (up, 5, &kept.up)] {
-        let back = Back {
-            x: normed.as_deref().unwrap_or_default(),
-            u: &kept.thin[u],
-            dy,
-        };
-        linear::backward(
-            w.as_ref(),
-            pass.reader,
-            back,
-            Some(&mut d_normed),
-            gradients,
-        );
-    }
-    norm_rows_back(&kept.mid, &layer.ffn_norm, &d_normed, pass, dy, gradients);
-}
-
-fn attend_back(
-    layer: &Layer<Weight>,
-    spec: &LayerSpec,
-    pass: &Pass<'_>,
-    kept: &mut Kept,
-    d_mid: Vec<f32>,
-    gradients: &mut Gradients,
-    onwards: bool,
-) -> Vec<f32> {
-    let (a, width, reader) = (&layer.attention, layer.mixer_norm.inputs, pass.reader);
-    let post = layer.mixer_post_norm.as_ref();
-    let d_branch = join_back(&d_mid, &kept.branches[0], post, pass, gradients);
-    let mut d_attended = vec![0.0; kept.attended.len()];
-    let back = Back {
-        x: &kept.attended,
-        u: &kept.thin[3],
-        dy: &d_branch,
-    };
-    linear::backward(a.o.as_ref(), reader, back, Some(&mut d_attended), gradients);
-    let [dq, dk, dv] = scores_back(a, spec, pass, kept, &d_attended, gradients);
-
-    let learns = [&a.q, &a.k, &a.v].iter().any(|w| w.weight.learns());
-    let normed = learns.then(|| norm_rows(&kept.x, &layer.mixer_norm, pass));
-    let normed = normed.unwrap_or_default();
-    let asking = asking(&normed, width, pass);
-    let wanted = onwards || layer.mixer_norm.learns();
-    let size = |rows: usize| vec![0.0; if wanted { rows * width } else { 0 }];
-    let mut d_asking = size(pass.queries.len());
-    let back = |x, u: usize, dy| Back {
-        x,
-        u: &kept.thin[u],
-        dy,
-    };
-    linear::backward(
-        a.q.as_ref(),
-        reader,
-        back(&asking, 0, &dq),
-        wanted.then_some(&mut d_asking),
-        gradients,
-    );
-    let mut d_normed = size(pass.positions.len());
-    if pass.picks {
-        scatter(&d_asking, width, &pass.queries.tokens, &mut d_normed);
-    } else {
-        d_normed = d_asking;
-    }
-    linear::backward(
-        a.k.as_ref(),
-        reader,
-        back(&normed, 1, &dk),
-        wanted.then_some(&mut d_normed),
-        gradients,
-    );
-    linear::backward(
-        a.v.as_ref(),
-        reader,
-        back(&normed, 2, &dv),
-        wanted.then_some(&mut d_normed),
-        gradients,
-    );
-    if !wanted {
-        return Vec::new();
-    }
-    let mut d_x = if pass.picks {
-        let mut d_x = vec![0.0; kept.x.len()];
-        scatter(&d_mid, width, &pass.queries.tokens, &mut d_x);
-        d_x
-    } else {
-        d_mid
-    };
-    norm_rows_back(
-        &kept.x,
-        &layer.mixer_norm,
-        &d_normed,
-        pass,
-        &mut d_x,
-        gradients,
-    );
-    d_x
-}
-
-/// Gradients of what the three matrices gave.
-fn scores_back(
-    a: &Attention<Weight>,
-    spec: &LayerSpec,
-    pass: &Pass<'_>,
-    kept: &Kept,
-    d_attended: &[f32],
-    gradients: &mut Gradients,
-) -> [Vec<f32>; 3] {
-    let [mut dq, mut dk, mut dv] = [&kept.q, &kept.k, &kept.v].map(|x| vec![0.0; x.len()]);
+) -> Lines<f32> {
+    let d_attended = Answer::new(layer, pass, Way::Backward).backward(kept, &mut dy, gradients);
     let inputs = Inputs {
         spec,
         precision: pass.reader.precision,
@@ -331,47 +261,18 @@ fn scores_back(
     let outputs = Outputs {
         y: &kept.attended,
         logs: &kept.logs,
-        dy: d_attended,
+        dy: &d_attended,
     };
+    let [mut dq, mut dk, mut dv] = [&kept.q, &kept.k, &kept.v].map(|x| Lines::zeros(x.len()));
     attention::backward(&inputs, outputs, &mut dq, &mut dk, &mut dv);
-    Turn::queries(pass, spec, a).backward(&kept.raw[0], &mut dq, gradients);
-    Turn::keys(pass, spec, a).backward(&kept.raw[1], &mut dk, gradients);
-    [dq, dk, dv]
-}
-
-/// Rows of those who ask.
-fn asking_rows(x: &[f32], width: usize, pass: &Pass<'_>) -> Vec<f32> {
-    let mut picked = Vec::new();
-    if pass.picks {
-        gather(x, width, &pass.queries.tokens, &mut picked);
-    } else {
-        picked.extend_from_slice(x);
-    }
-    picked
-}
-
-/// As [`asking_rows`], without a copy where all ask; nothing of nothing.
-fn asking<'a>(x: &'a [f32], width: usize, pass: &Pass<'_>) -> Cow<'a, [f32]> {
-    if pass.picks && !x.is_empty() {
-        Cow::Owned(asking_rows(x, width, pass))
-    } else {
-        Cow::Borrowed(x)
-    }
-}
-
-fn gated(pass: &Pass<'_>, gate: &[f32], up: &[f32], width: usize) -> Vec<f32> {
-    let mut hidden = vec![0.0; gate.len()];
-    hidden
-        .par_chunks_mut(width)
-        .zip(gate.par_chunks(width).zip(up.par_chunks(width)))
-        .for_each(|(hidden, (gate, up))| rows::gate(pass.activation, gate, up, hidden));
-    hidden
+    let wanted = onwards || layer.mixer_norm.learns();
+    Ask::new(layer, spec, pass, Way::Backward, wanted).backward(kept, dy, [dq, dk, dv], gradients)
 }
 
 /// The norm of each row.
-pub fn norm_rows(x: &[f32], gain: &Weight, pass: &Pass<'_>) -> Vec<f32> {
+pub fn norm_rows(x: &[f32], gain: &Weight, pass: &Pass<'_>) -> Lines<f32> {
     let (width, factors) = (gain.inputs, gain.vector(pass.reader.trained));
-    let mut y = vec![0.0; x.len()];
+    let mut y = Lines::zeros(x.len());
     y.par_chunks_mut(width)
         .zip(x.par_chunks(width))
         .for_each(|(y, x)| {
@@ -389,131 +290,23 @@ pub fn norm_rows_back(
     dx: &mut [f32],
     gradients: &mut Gradients,
 ) {
-    let (width, factors) = (gain.inputs, gain.vector(pass.reader.trained));
-    let trained = gain.trained();
-    let chunk = ROWS * width;
-    let mut partial = vec![0.0; trained.map_or(0, |_| x.len().div_ceil(chunk) * width)];
-    let work = |x: &[f32], dy: &[f32], dx: &mut [f32], mut d_gain: Option<&mut [f32]>| {
-        let mut scratch = vec![0.0; width];
-        for ((x, dy), dx) in x
-            .chunks_exact(width)
-            .zip(dy.chunks_exact(width))
-            .zip(dx.chunks_exact_mut(width))
-        {
-            let inverse = rows::norm(x, factors, pass.eps, &mut scratch);
-            rows::norm_back(x, factors, inverse, dy, dx, d_gain.as_deref_mut());
+    let chunk = ROWS * gain.inputs;
+    let chunks = dx.par_chunks_mut(chunk);
+    let chunks = chunks.zip(x.par_chunks(chunk).zip(dy.par_chunks(chunk)));
+    let found = chunks.map(|(dx, (x, dy))| {
+        let mut d_gain = sums_of(gain);
+        pass.norm_back(x, gain, dy, dx, &mut d_gain);
+        d_gain
+    });
+    let found: Vec<_> = found.collect();
+    if let Some(index) = gain.trained() {
+        for sums in &found {
+            rows::add_scaled(&mut gradients[index], sums, 1.0);
         }
-    };
-    let chunks = dx
-        .par_chunks_mut(chunk)
-        .zip(x.par_chunks(chunk).zip(dy.par_chunks(chunk)));
-    match trained {
-        Some(index) => {
-            chunks
-                .zip(partial.par_chunks_mut(width))
-                .for_each(|((dx, (x, dy)), d_gain)| work(x, dy, dx, Some(d_gain)));
-            for partial in partial.chunks_exact(width) {
-                rows::add_scaled(&mut gradients[index], partial, 1.0);
-            }
-        }
-        None => chunks.for_each(|(dx, (x, dy))| work(x, dy, dx, None)),
     }
 }
 
-/// Adds a branch to the residual, through a norm of its own where there is one; then what went into it is kept.
-fn join(
-    residual: &mut [f32],
-    branch: Vec<f32>,
-    post: Option<&Weight>,
-    pass: &Pass<'_>,
-) -> Vec<f32> {
-    let normed = post.map(|gain| norm_rows(&branch, gain, pass));
-    let added = normed.as_deref().unwrap_or(&branch).par_chunks(ROWS * ROWS);
-    let chunks = residual.par_chunks_mut(ROWS * ROWS).zip(added);
-    chunks.for_each(|(residual, added)| rows::add_scaled(residual, added, 1.0));
-    if post.is_some() { branch } else { Vec::new() }
-}
-
-/// The gradient of a branch from that of the residual it was added to.
-fn join_back<'a>(
-    d_residual: &'a [f32],
-    branch: &[f32],
-    post: Option<&Weight>,
-    pass: &Pass<'_>,
-    gradients: &mut Gradients,
-) -> Cow<'a, [f32]> {
-    let Some(gain) = post else {
-        return Cow::Borrowed(d_residual);
-    };
-    let mut d_branch = vec![0.0; branch.len()];
-    norm_rows_back(branch, gain, d_residual, pass, &mut d_branch, gradients);
-    Cow::Owned(d_branch)
-}
-
-/// What is done to the heads of queries or keys: perhaps a norm, then a rotation.
-struct Turn<'a> {
-    pass: &'a Pass<'a>,
-    gain: Option<&'a Weight>,
-    /// The token of each row.
-    tokens: Option<&'a [usize]>,
-    width: usize,
-    heads: usize,
-}
-
-impl<'a> Turn<'a> {
-    fn queries(pass: &'a Pass<'a>, spec: &LayerSpec, a: &'a Attention<Weight>) -> Turn<'a> {
-        Turn {
-            pass,
-            gain: a.q_norm.as_ref(),
-            tokens: pass.picks.then_some(&pass.queries.tokens),
-            width: spec.head_width as usize,
-            heads: spec.heads as usize,
-        }
-    }
-
-    fn keys(pass: &'a Pass<'a>, spec: &LayerSpec, a: &'a Attention<Weight>) -> Turn<'a> {
-        Turn {
-            pass,
-            gain: a.k_norm.as_ref(),
-            tokens: None,
-            width: spec.head_width as usize,
-            heads: spec.kv_heads as usize,
-        }
-    }
-
-    fn position(&self, row: usize) -> usize {
-        self.pass.positions[self.tokens.map_or(row, |tokens| tokens[row])]
-    }
-
-    /// Gives the heads before their norm, where they have one.
-    fn forward(&self, x: &mut [f32]) -> Vec<f32> {
-        let raw = self.gain.map(|_| x.to_vec()).unwrap_or_default();
-        if let Some(gain) = self.gain {
-            x.copy_from_slice(&norm_rows(&raw, gain, self.pass));
-        }
-        self.each(x, |head, position| self.pass.angles.turn(head, position));
-        raw
-    }
-
-    /// `dx`, the gradient of what [`Self::forward`] made, becomes that of what it was given.
-    fn backward(&self, raw: &[f32], dx: &mut Vec<f32>, gradients: &mut Gradients) {
-        self.each(dx, |head, position| {
-            self.pass.angles.turn_back(head, position)
-        });
-        if let Some(gain) = self.gain {
-            let mut d_raw = vec![0.0; dx.len()];
-            norm_rows_back(raw, gain, dx, self.pass, &mut d_raw, gradients);
-            *dx = d_raw;
-        }
-    }
-
-    fn each(&self, x: &mut [f32], work: impl Fn(&mut [f32], usize) + Sync) {
-        x.par_chunks_mut(self.heads * self.width)
-            .enumerate()
-            .for_each(|(row, x)| {
-                let position = self.position(row);
-                x.chunks_exact_mut(self.width)
-                    .for_each(|head| work(head, position));
-            });
-    }
+/// Zeros for the gradient of a gain; none where it is frozen.
+fn sums_of(gain: &Weight) -> Vec<f32> {
+    vec![0.0; gain.trained().map_or(0, |_| gain.inputs)]
 }

@@ -26,6 +26,7 @@ pub mod plan;
 pub mod random;
 pub mod recipe;
 pub mod sample;
+pub mod saved;
 pub mod scratch;
 pub mod trainer;
 pub mod weight;

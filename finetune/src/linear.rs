@@ -1,222 +1,269 @@
-//! A matrix, its bias and its adapter: forwards and backwards.
+//! A matrix, its bias and its adapter: forwards and backwards, for a tile of tokens.
 
 use core::ops::Range;
-use std::borrow::Cow;
 
-use inkstone_cpu::train::{Left, To, View, multiply, rows};
+use inkstone_cpu::train::{Left, Lines, Precision, Right, To, View, multiply, rows};
 use inkstone_model::Linear;
-use rayon::prelude::*;
 
-use crate::compute::{ROWS, add_product_in, multiply_here, sum_rows, tile};
+use crate::compute::{ROWS, add_product_in, sum_rows};
 use crate::weight::{Adapter, Factor, Reader, Way, Weight};
 
 /// What the backward pass of a [`Linear`] adds to, by index among what is trained.
 pub type Gradients = [Vec<f32>];
 
+/// A matrix and its adapter, ready to be multiplied with in one direction.
+#[derive(Debug)]
+pub struct Ready<'a> {
+    w: &'a Weight,
+    bias: Option<&'a [f32]>,
+    precision: Precision,
+    /// The matrix, unless nothing is wanted but the gradient of its adapter.
+    base: Option<Factor<'a>>,
+    thin: Option<Thin<'a>>,
+}
+
 /// The thin matrices of an adapter, as right factors.
+#[derive(Debug)]
 struct Thin<'a> {
     adapter: Adapter,
     a: Factor<'a>,
     b: Factor<'a>,
 }
 
-impl<'a> Thin<'a> {
-    /// With the outputs `strip` of `B`.
-    fn new(w: &Weight, reader: Reader<'a>, strip: Range<usize>, way: Way) -> Option<Thin<'a>> {
-        let adapter = w.adapter?;
-        let factor = |index: usize, rows: Range<usize>, columns: usize| {
-            let values = &reader.trained[index].values[rows.start * columns..rows.end * columns];
-            let shape = (rows.len(), columns);
-            Factor::new(reader.precision, Cow::Borrowed(values), shape, way)
-        };
-        Some(Thin {
-            adapter,
-            a: factor(adapter.a, 0..adapter.rank, w.inputs),
-            b: factor(adapter.b, strip, adapter.rank),
-        })
-    }
-}
-
-/// `y = x·Wᵀ + scale·(x·Aᵀ)·Bᵀ + bias`, `tokens × outputs`; `u` becomes `x·Aᵀ`.
-///
-/// The adapter's product continues the matrix's: its rank is appended to the inputs.
-pub fn forward(
-    linear: Linear<&Weight>,
-    reader: Reader<'_>,
-    x: &[f32],
-    y: &mut Vec<f32>,
-    u: &mut Vec<f32>,
-) {
-    let w = linear.weight;
-    let tokens = x.len() / w.inputs;
-    let rank = w.adapter.map_or(0, |adapter| adapter.rank);
-    y.resize(tokens * w.rows, 0.0);
-    u.resize(tokens * rank, 0.0);
-    let x = View::new(x, tokens, w.inputs);
-    let tile = tile(tokens);
-    for strip in w.strips() {
-        let base = w.factor(reader, &strip, Way::Forward);
-        let thin = Thin::new(w, reader, strip.clone(), Way::Forward);
-        let mut thins = u.chunks_mut((tile * rank).max(1));
-        let tiles = y.chunks_mut(tile * w.rows);
-        let tiles: Vec<_> = tiles
-            .map(|y| (y, thins.next().unwrap_or_default()))
-            .collect();
-        tiles
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(index, (y, u))| {
-                let first = index * tile;
-                let x = x.part(first..first + y.len() / w.rows);
-                let x = Left::new(reader.precision, x);
-                let y = &mut y[strip.start..];
-                let Some(thin) = &thin else {
-                    return multiply(&[(&x, base.right())], to(y, w.rows));
-                };
-                multiply(&[(&x, thin.a.right())], to(u, rank));
-                let lifted: Vec<f32> = u.iter().map(|u| u * thin.adapter.scale).collect();
-                let lifted = View::new(&lifted, u.len() / rank, rank);
-                let lifted = Left::new(reader.precision, lifted);
-                let terms = [(&x, base.right()), (&lifted, thin.b.right())];
-                multiply(&terms, to(y, w.rows));
-            });
-    }
-    if let Some(bias) = linear.bias {
-        let bias = bias.vector(reader.trained);
-        y.par_chunks_mut(w.rows)
-            .for_each(|y| rows::add_scaled(y, bias, 1.0));
-    }
-}
-
-/// Rows `stride` apart, the last one perhaps cut short: a product takes their place.
-fn to(data: &mut [f32], stride: usize) -> To<'_> {
-    let rows = data.len().div_ceil(stride);
-    To {
-        data,
-        rows,
-        stride,
-        add: false,
-    }
-}
-
-/// What a product's backward pass needs.
-#[derive(Debug, Clone, Copy)]
-pub struct Back<'a> {
-    /// The product's input; read where something is learnt.
-    pub x: &'a [f32],
-    /// What [`forward`] left.
-    pub u: &'a [f32],
-    /// The gradient of its output.
-    pub dy: &'a [f32],
-}
-
-/// Adds to `dx`, where it is wanted, and to the gradients of what is learnt.
-pub fn backward(
-    linear: Linear<&Weight>,
-    reader: Reader<'_>,
-    back: Back<'_>,
-    dx: Option<&mut [f32]>,
-    gradients: &mut Gradients,
-) {
-    let w = linear.weight;
-    let dx = dx.unwrap_or_default();
-    if !dx.is_empty() || w.adapter.is_some() {
-        for strip in w.strips() {
-            strip_back(w, reader, back, &strip, dx, gradients);
+impl<'a> Ready<'a> {
+    /// For the way `way`; `wanted` tells whether anything but the adapter's gradient is.
+    #[must_use]
+    pub fn new(
+        linear: Linear<&'a Weight>,
+        reader: Reader<'a>,
+        way: Way,
+        wanted: bool,
+    ) -> Ready<'a> {
+        let w = linear.weight;
+        Ready {
+            w,
+            bias: linear.bias.map(|bias| bias.vector(reader.trained)),
+            precision: reader.precision,
+            base: wanted.then(|| w.factor(reader, &(0..w.rows), way)),
+            thin: w.adapter.map(|adapter| Thin::new(w, adapter, reader, way)),
         }
     }
-    let tokens = back.dy.len() / w.rows;
-    if let Some(index) = w.trained() {
-        let dy = View::new(back.dy, tokens, w.rows).transposed();
-        let x = View::new(back.x, tokens, w.inputs);
-        add_product_in(reader.precision, dy, x, &mut gradients[index]);
-    }
-    if let Some(index) = linear.bias.and_then(Weight::trained) {
-        add_rows(back.dy, w.rows, &mut gradients[index]);
-    }
-}
 
-/// What the outputs `strip` add to `dx`, unless it is empty, and to the gradients of the adapter, of which each tile of
-/// tokens has a sum of its own.
-fn strip_back(
-    w: &Weight,
-    reader: Reader<'_>,
-    back: Back<'_>,
-    strip: &Range<usize>,
-    dx: &mut [f32],
-    gradients: &mut Gradients,
-) {
-    let tokens = back.dy.len() / w.rows;
-    let tile = tile(tokens);
-    let rank = w.adapter.map_or(0, |adapter| adapter.rank);
-    let base = (!dx.is_empty()).then(|| w.factor(reader, strip, Way::Backward));
-    let thin = Thin::new(w, reader, strip.clone(), Way::Backward);
-    let dy = View::strided(&back.dy[strip.start..], tokens, strip.len(), w.rows);
-    let sums = rank * (w.inputs + strip.len());
-    let mut partial = vec![0.0; tokens.div_ceil(tile) * sums];
-    let mut partials = partial.chunks_mut(sums.max(1));
-    let mut inputs = dx.chunks_mut(tile * w.inputs);
-    let tiles = (0..tokens).step_by(tile).map(|first| {
-        let span = first..tokens.min(first + tile);
-        let (dx, sums) = (inputs.next(), partials.next());
-        (span, dx.unwrap_or_default(), sums.unwrap_or_default())
-    });
-    let tiles: Vec<_> = tiles.collect();
-    tiles.into_par_iter().for_each(|(span, dx, sums)| {
-        let dy = dy.part(span.clone());
-        let left = Left::new(reader.precision, dy);
-        let t = thin.as_ref().map(|thin| {
-            let x = View::new(back.x, tokens, w.inputs).part(span.clone());
-            let u = View::new(back.u, tokens, rank).part(span.clone());
-            thin.back(reader, x, u, (dy, &left), sums)
-        });
-        let Some(base) = &base else {
+    /// Whether gradients of thin matrices are wanted, and so the input.
+    #[must_use]
+    pub fn adapted(&self) -> bool {
+        self.thin.is_some()
+    }
+
+    /// Outputs of the adapter's first matrix; none without one.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.thin.as_ref().map_or(0, |thin| thin.adapter.rank)
+    }
+
+    /// `u = x·Aᵀ`, and what [`Self::outputs`] makes of it.
+    pub fn lift(&self, x: &Left<'_>, u: &mut [f32]) -> Option<Left<'static>> {
+        let (thin, rank) = (self.thin.as_ref()?, self.rank());
+        multiply(&[(x, thin.a.right())], To::rows(u, rank));
+        let rows = u.len() / rank;
+        let scaled = |row: usize, to: &mut [f32]| {
+            for (to, u) in to.iter_mut().zip(&u[row * rank..]) {
+                *to = u * thin.adapter.scale;
+            }
+        };
+        Some(Left::from_rows(self.precision, rows, rank, scaled))
+    }
+
+    /// The outputs `outputs` of `x·Wᵀ + scale·(x·Aᵀ)·Bᵀ + bias`.
+    ///
+    /// The adapter's product continues the matrix's: its rank is appended to the inputs.
+    pub fn outputs(
+        &self,
+        x: &Left<'_>,
+        lifted: Option<&Left<'_>>,
+        outputs: Range<usize>,
+        to: To<'_>,
+    ) {
+        let thin = lifted.zip(self.thin.as_ref());
+        let thin = thin.map(|(lifted, thin)| (lifted, thin.b.right(), self.rank()));
+        let base = self
+            .base
+            .as_ref()
+            .map(|base| (x, base.right(), self.w.inputs));
+        let terms = base.into_iter().chain(thin);
+        let terms = terms.map(|(x, w, inputs)| (x, w.part(0..inputs, outputs.clone())));
+        let To {
+            data,
+            rows,
+            stride,
+            add,
+        } = to;
+        let to = To {
+            data: &mut *data,
+            rows,
+            stride,
+            add,
+        };
+        multiply(&terms.collect::<Vec<_>>(), to);
+        if let Some(bias) = self.bias {
+            for y in data.chunks_mut(stride) {
+                rows::add_scaled(&mut y[..outputs.len()], &bias[outputs.clone()], 1.0);
+            }
+        }
+    }
+
+    /// All outputs, in place of what is in `y` or added to it; `u` becomes `x·Aᵀ`.
+    pub fn forward(&self, x: &Left<'_>, y: &mut [f32], u: &mut [f32], add: bool) {
+        let lifted = self.lift(x, u);
+        let to = To::rows(y, self.w.rows);
+        self.outputs(x, lifted.as_ref(), 0..self.w.rows, To { add, ..to });
+    }
+
+    /// Begins the way back of a tile of `rows` rows through the matrix. `u` is what [`Self::forward`] left; `sums`,
+    /// where the matrix has an adapter, become the gradients of its thin matrices.
+    #[must_use]
+    pub fn back<'b>(&'b self, rows: usize, u: &'b [f32], sums: &'b mut Lines<f32>) -> Back<'b> {
+        let (precision, rank) = (self.precision, self.rank());
+        sums.resize(rank * (self.w.inputs + self.w.rows));
+        let across = || Left::new(precision, View::new(u, rows, rank).transposed());
+        Back {
+            ready: self,
+            dy: Left::empty(precision, rows, self.w.rows),
+            rows,
+            u: self.adapted().then(across),
+            sums,
+            lowered: None,
+        }
+    }
+
+    /// Adds what a tile's [`Self::back`] left in `sums` to the gradients of thin matrices.
+    pub fn join(&self, sums: &[f32], gradients: &mut Gradients) {
+        let Some(Adapter { a, b, scale, rank }) = self.thin.as_ref().map(|thin| thin.adapter)
+        else {
             return;
         };
-        let t = t.as_ref().map(|t| View::new(t, span.len(), rank));
-        let t = t.map(|t| Left::new(reader.precision, t));
-        let mut terms = vec![(&left, base.right())];
-        terms.extend(
-            t.as_ref()
-                .zip(thin.as_ref())
-                .map(|(t, thin)| (t, thin.a.right())),
-        );
-        let to = To {
-            add: true,
-            ..to(dx, w.inputs)
-        };
-        multiply(&terms, to);
-    });
-    let Some(adapter) = w.adapter else {
-        return;
-    };
-    for sums in partial.chunks_exact(sums) {
-        let (a, b) = sums.split_at(rank * w.inputs);
-        rows::add_scaled(&mut gradients[adapter.a], a, 1.0);
-        let to = &mut gradients[adapter.b][strip.start * rank..strip.end * rank];
-        add_transposed(b, strip.len(), adapter.scale, to);
+        let (of_a, of_b) = sums.split_at(rank * self.w.inputs);
+        rows::add_scaled(&mut gradients[a], of_a, 1.0);
+        add_transposed(of_b, self.w.rows, scale, &mut gradients[b]);
     }
 }
 
-impl Thin<'_> {
-    /// `t = scale · dy·B`. `sums` become `tᵀ·x` and `uᵀ·dy`, the gradients of `A` and, but for its scale, of `Bᵀ`.
-    fn back(
-        &self,
-        reader: Reader<'_>,
-        x: View<'_>,
-        u: View<'_>,
-        (dy, left): (View<'_>, &Left<'_>),
-        sums: &mut [f32],
-    ) -> Vec<f32> {
-        let rank = self.adapter.rank;
-        let mut t = vec![0.0; dy.rows() * rank];
-        multiply(&[(left, self.b.right())], to(&mut t, rank));
-        t.iter_mut().for_each(|t| *t *= self.adapter.scale);
-        let (a, b) = sums.split_at_mut(rank * x.columns());
-        let of_t = View::new(&t, dy.rows(), rank).transposed();
-        multiply_here(reader.precision, of_t, x, to(a, x.columns()));
-        multiply_here(reader.precision, u.transposed(), dy, to(b, dy.columns()));
-        t
+/// A gradient on its way back through a matrix.
+#[derive(Debug)]
+pub struct Back<'a> {
+    ready: &'a Ready<'a>,
+    rows: usize,
+    /// The gradient of the outputs.
+    dy: Left<'a>,
+    /// `x·Aᵀ`, rows and columns exchanged.
+    u: Option<Left<'a>>,
+    /// `tᵀ·x` and `uᵀ·dy`, the gradients of `A` and, but for its scale, of `Bᵀ`.
+    sums: &'a mut [f32],
+    /// `t = scale · dy·B`, and the same with rows and columns exchanged.
+    lowered: Option<[Left<'a>; 2]>,
+}
+
+impl Back<'_> {
+    /// The gradient of the outputs `outputs`.
+    pub fn put(&mut self, outputs: Range<usize>, dy: View<'_>) {
+        self.dy.put(outputs.start, dy);
+        let Some(u) = &self.u else {
+            return;
+        };
+        let right = Factor::new(self.ready.precision, dy);
+        let (w, rank) = (self.ready.w, self.ready.rank());
+        let to = To {
+            data: &mut self.sums[rank * w.inputs + outputs.start..],
+            rows: rank,
+            stride: w.rows,
+            add: false,
+        };
+        multiply(&[(u, right.right())], to);
+    }
+
+    /// What the adapter makes of the gradient, of which all outputs are there.
+    pub fn lower(&mut self) {
+        let Some(thin) = &self.ready.thin else {
+            return;
+        };
+        let (rank, precision) = (thin.adapter.rank, self.ready.precision);
+        let mut t = Lines::zeros(self.rows * rank);
+        multiply(&[(&self.dy, thin.b.right())], To::rows(&mut t, rank));
+        t.iter_mut().for_each(|t| *t *= thin.adapter.scale);
+        let t = View::new(&t, self.rows, rank);
+        let rows = |count, columns, x: View<'_>| {
+            let mut left = Left::empty(precision, count, columns);
+            left.put(0, x);
+            left
+        };
+        let mut across = vec![0.0; self.rows * rank];
+        for (column, to) in across.chunks_exact_mut(self.rows).enumerate() {
+            for (row, to) in to.iter_mut().enumerate() {
+                *to = t.row(row)[column];
+            }
+        }
+        let across = View::new(&across, rank, self.rows);
+        self.lowered = Some([rows(self.rows, rank, t), rows(rank, self.rows, across)]);
+    }
+
+    /// After [`Self::lower`]: the gradient of `A` at `inputs`, from what the matrix was given there.
+    pub fn learn(&mut self, inputs: Range<usize>, x: Right<'_>) {
+        if let Some([_, across]) = &self.lowered {
+            let to = To {
+                data: &mut self.sums[inputs.start..],
+                rows: self.ready.rank(),
+                stride: self.ready.w.inputs,
+                add: false,
+            };
+            multiply(&[(across, x)], to);
+        }
+    }
+
+    /// After [`Self::lower`]: the products whose sum is the gradient of the inputs `inputs`.
+    #[must_use]
+    pub fn terms(&self, inputs: Range<usize>) -> Vec<(&Left<'_>, Right<'_>)> {
+        let base = self.ready.base.as_ref();
+        let base = base.map(|base| (&self.dy, base.right(), self.ready.w.rows));
+        let thin = self.lowered.as_ref().zip(self.ready.thin.as_ref());
+        let thin = thin.map(|([t, _], thin)| (t, thin.a.right(), self.ready.rank()));
+        let terms = base.into_iter().chain(thin);
+        terms
+            .map(|(left, right, rows)| (left, right.part(0..rows, inputs.clone())))
+            .collect()
+    }
+}
+
+impl<'a> Thin<'a> {
+    fn new(w: &Weight, adapter: Adapter, reader: Reader<'a>, way: Way) -> Thin<'a> {
+        let factor = |index: usize, shape| {
+            let values = &reader.trained[index].values;
+            Factor::shared(reader.precision, way.of(values, shape))
+        };
+        Thin {
+            adapter,
+            a: factor(adapter.a, (adapter.rank, w.inputs)),
+            b: factor(adapter.b, (w.rows, adapter.rank)),
+        }
+    }
+}
+
+/// Adds to the gradients of a matrix and its bias, where they are trained, what all rows make of them.
+pub fn learn(
+    linear: Linear<&Weight>,
+    precision: Precision,
+    x: &[f32],
+    dy: &[f32],
+    gradients: &mut Gradients,
+) {
+    let w = linear.weight;
+    if let Some(index) = w.trained() {
+        let tokens = dy.len() / w.rows;
+        let dy = View::new(dy, tokens, w.rows).transposed();
+        let x = View::new(x, tokens, w.inputs);
+        add_product_in(precision, dy, x, &mut gradients[index]);
+    }
+    if let Some(index) = linear.bias.and_then(Weight::trained) {
+        add_rows(dy, w.rows, &mut gradients[index]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use inkstone_cpu::train::{Precision, View};
+use inkstone_cpu::train::{Lines, Precision, View};
 use inkstone_model::weights::{ADAPTED, EMBED, HEAD, NO_LAYER, ROLES};
 use inkstone_model::{Layer, LayerSpec, Matrix, Model, Spec, Weights};
 use rayon::prelude::*;
@@ -235,9 +235,9 @@ impl<'a> Net<'a> {
         })
     }
 
-    fn embed(&self, tokens: &[u32]) -> Vec<f32> {
+    fn embed(&self, tokens: &[u32]) -> Lines<f32> {
         let (width, scale) = (self.spec.width as usize, self.spec.embedding_scale);
-        let mut x = vec![0.0; tokens.len() * width];
+        let mut x = Lines::zeros(tokens.len() * width);
         let reader = self.reader();
         x.par_chunks_mut(width).zip(tokens).for_each(|(x, token)| {
             self.shared.embed.row(reader, *token as usize, x);
@@ -266,6 +266,11 @@ impl Maker<'_> {
         let table =
             role == inkstone_model::weights::ROPE_0 || role == inkstone_model::weights::ROPE_1;
         let vector = matrix.rows == 1;
+        let strip = if layer == NO_LAYER {
+            STRIP
+        } else {
+            matrix.rows
+        };
         let base = match self.options.method {
             _ if table => Base::Plain(self.unpacked(matrix)),
             Method::Full => {
@@ -274,11 +279,12 @@ impl Maker<'_> {
             }
             Method::Lora { .. } if vector => Base::Plain(self.unpacked(matrix)),
             Method::Lora { packed: true, .. } => Base::Stored(*matrix),
-            Method::Lora { .. } => self.ahead(role, matrix),
+            Method::Lora { .. } => self.ahead(role, matrix, strip),
         };
         Weight {
             rows: matrix.rows,
             inputs: matrix.inputs,
+            strip,
             base,
             adapter: self.adapter(layer, role, matrix),
         }
@@ -291,14 +297,14 @@ impl Maker<'_> {
     }
 
     /// A frozen matrix in the form in which it is multiplied.
-    fn ahead(&self, role: u16, matrix: &Matrix) -> Base {
+    fn ahead(&self, role: u16, matrix: &Matrix, strip: usize) -> Base {
         match self.options.precision {
             Precision::F32 => Base::Plain(self.unpacked(matrix)),
             // Looked up row by row; what is multiplied is the head.
             Precision::Bf16 if role == EMBED => Base::Stored(*matrix),
             Precision::Bf16 => {
-                let strips = (0..matrix.rows).step_by(STRIP).map(|first| {
-                    let rows = first..(first + STRIP).min(matrix.rows);
+                let strips = (0..matrix.rows).step_by(strip).map(|first| {
+                    let rows = first..(first + strip).min(matrix.rows);
                     let values = unpacked(matrix, self.file, &rows);
                     let w = View::new(&values, rows.len(), matrix.inputs);
                     [packed(w.transposed()), packed(w)]

@@ -1,15 +1,14 @@
 //! Matrices of a model under training: frozen ones as they ship or unpacked ahead, trained ones in f32.
 
 use core::ops::Range;
-use std::borrow::Cow;
 
-use inkstone_cpu::train::{Packed, Precision, Right, View};
+use inkstone_cpu::train::{Packed, Part, Precision, Right, View};
 use inkstone_model::Matrix;
 use rayon::prelude::*;
 
 use crate::compute::packed;
 
-/// Outputs of a matrix that are unpacked and multiplied at once.
+/// Outputs of the head that are unpacked and multiplied at once.
 pub const STRIP: usize = 4096;
 
 /// A matrix or vector of the model.
@@ -19,6 +18,8 @@ pub struct Weight {
     pub rows: usize,
     /// Inputs.
     pub inputs: usize,
+    /// Outputs that are prepared at once.
+    pub strip: usize,
     /// Where its numbers are.
     pub base: Base,
     /// What is added to a frozen matrix.
@@ -34,7 +35,7 @@ pub enum Base {
     Stored(Matrix),
     /// Unpacked ahead, in f32.
     Plain(Vec<f32>),
-    /// Unpacked ahead, rounded and laid out for both directions, strip by strip.
+    /// Unpacked ahead, rounded and laid out for both directions, strip by strip ([`Weight::strip`]).
     Packed(Vec<[Packed; 2]>),
 }
 
@@ -58,6 +59,18 @@ pub enum Way {
     Forward = 0,
     /// `dy · W`.
     Backward = 1,
+}
+
+impl Way {
+    /// A matrix `outputs × inputs` as the right factor of the product.
+    #[must_use]
+    pub fn of(self, values: &[f32], (outputs, inputs): (usize, usize)) -> View<'_> {
+        let w = View::new(values, outputs, inputs);
+        match self {
+            Way::Forward => w.transposed(),
+            Way::Backward => w,
+        }
+    }
 }
 
 /// Something that is trained, row by row.
@@ -87,10 +100,9 @@ pub struct Reader<'a> {
 impl Weight {
     /// Ranges of outputs that [`Self::factor`] prepares one by one.
     pub fn strips(&self) -> impl Iterator<Item = Range<usize>> {
-        let rows = self.rows;
-        (0..rows)
-            .step_by(STRIP)
-            .map(move |first| first..(first + STRIP).min(rows))
+        let (rows, strip) = (self.rows, self.strip);
+        let first = (0..rows).step_by(strip);
+        first.map(move |first| first..(first + strip).min(rows))
     }
 
     /// Prepares the outputs `strip`, one of [`Self::strips`], as a right factor.
@@ -100,14 +112,19 @@ impl Weight {
         let numbers = strip.start * self.inputs..strip.end * self.inputs;
         let values = match &self.base {
             Base::Packed(strips) => {
-                let packed = &strips[strip.start / STRIP][way as usize];
-                return Factor::Rounded(Cow::Borrowed(packed));
+                return Factor::Part(strips[strip.start / self.strip][way as usize].whole());
             }
-            Base::Plain(values) => Cow::Borrowed(&values[numbers]),
-            Base::Trained(index) => Cow::Borrowed(&reader.trained[*index].values[numbers]),
-            Base::Stored(matrix) => Cow::Owned(unpacked(matrix, reader.file, strip)),
+            Base::Plain(values) => &values[numbers],
+            Base::Trained(index) => &reader.trained[*index].values[numbers],
+            Base::Stored(matrix) => {
+                let values = unpacked(matrix, reader.file, strip);
+                return match reader.precision {
+                    Precision::F32 => Factor::Own(values, shape, way),
+                    Precision::Bf16 => Factor::Packed(packed(way.of(&values, shape))),
+                };
+            }
         };
-        Factor::new(reader.precision, values, shape, way)
+        Factor::shared(reader.precision, way.of(values, shape))
     }
 
     /// Decodes row `index`: an embedding.
@@ -154,40 +171,59 @@ impl Weight {
 /// A right factor, and what had to be made for it.
 #[derive(Debug)]
 pub enum Factor<'a> {
+    /// Where it lies.
+    View(View<'a>),
     /// Numbers, `outputs × inputs`, and the product they are for.
-    Plain(Cow<'a, [f32]>, (usize, usize), Way),
+    Own(Vec<f32>, (usize, usize), Way),
     /// Rounded and laid out.
-    Rounded(Cow<'a, Packed>),
+    Packed(Packed),
+    /// Rounded and laid out ahead.
+    Part(Part<'a>),
 }
 
 impl<'a> Factor<'a> {
-    /// A matrix `outputs × inputs` in `precision`.
+    /// A matrix in `precision`.
     #[must_use]
-    pub fn new(
-        precision: Precision,
-        values: Cow<'a, [f32]>,
-        (outputs, inputs): (usize, usize),
-        way: Way,
-    ) -> Factor<'a> {
-        let plain = Factor::Plain(values, (outputs, inputs), way);
-        match (precision, plain.right()) {
-            (Precision::Bf16, Right::F32(view)) => Factor::Rounded(Cow::Owned(packed(view))),
-            _ => plain,
+    pub fn new(precision: Precision, view: View<'a>) -> Factor<'a> {
+        match precision {
+            Precision::F32 => Factor::View(view),
+            Precision::Bf16 => Factor::Packed(Packed::new(view)),
         }
+    }
+
+    /// As [`Self::new`], by all threads.
+    #[must_use]
+    pub fn shared(precision: Precision, view: View<'a>) -> Factor<'a> {
+        match precision {
+            Precision::F32 => Factor::View(view),
+            Precision::Bf16 => Factor::Packed(packed(view)),
+        }
+    }
+
+    /// A matrix that `fill` writes row by row.
+    #[must_use]
+    pub fn from_rows(
+        precision: Precision,
+        (rows, columns): (usize, usize),
+        mut fill: impl FnMut(usize, &mut [f32]),
+    ) -> Factor<'a> {
+        if precision == Precision::Bf16 {
+            return Factor::Packed(Packed::from_rows(rows, columns, fill));
+        }
+        let mut values = vec![0.0; rows * columns];
+        let each = values.chunks_exact_mut(columns).enumerate();
+        each.for_each(|(row, to)| fill(row, to));
+        Factor::Own(values, (rows, columns), Way::Backward)
     }
 
     /// As products take it.
     #[must_use]
     pub fn right(&self) -> Right<'_> {
         match self {
-            Factor::Plain(values, (outputs, inputs), way) => {
-                let w = View::new(values, *outputs, *inputs);
-                Right::F32(match way {
-                    Way::Forward => w.transposed(),
-                    Way::Backward => w,
-                })
-            }
-            Factor::Rounded(packed) => Right::Bf16(packed),
+            Factor::View(view) => Right::F32(*view),
+            Factor::Own(values, shape, way) => Right::F32(way.of(values, *shape)),
+            Factor::Packed(packed) => Right::Bf16(packed.whole()),
+            Factor::Part(part) => Right::Bf16(*part),
         }
     }
 }

@@ -4,10 +4,12 @@
 //! of threads changes no bit. Sums over rows have sixteen interleaved partial sums, as everywhere.
 
 mod bf16;
+mod lines;
 mod product;
 pub mod rows;
 mod view;
 
-pub use bf16::{Packed, Space};
+pub use bf16::{Packed, Part, Space, narrow, widen};
+pub use lines::{Lines, Word};
 pub use product::{Left, Precision, Right, To, multiply};
 pub use view::View;

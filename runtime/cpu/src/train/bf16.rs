@@ -2,12 +2,12 @@
 #![allow(unsafe_code)]
 
 use core::cell::RefCell;
+use core::ops::Range;
 use core::slice;
 use std::vec;
 use std::vec::Vec;
 
-use multiversion::multiversion;
-
+use super::lines::{LANES, Line, Lines};
 use super::product::To;
 use super::view::View;
 
@@ -18,11 +18,11 @@ mod machine;
 #[path = "bf16/x86.rs"]
 mod machine;
 mod portable;
+mod round;
 
 pub(super) use machine::available;
+pub use round::{row as narrow, widen};
 
-/// Pairs of bf16 in a register.
-const LANES: usize = 16;
 /// Registers of columns in a panel.
 const VECTORS: usize = 4;
 /// Columns of a panel.
@@ -34,10 +34,17 @@ const DEEP: usize = 16;
 /// Rows, and columns, that two matrix registers hold; what else stands in them is multiplied for nobody.
 const TALL: usize = 32;
 
-/// A register's worth of pairs.
+/// Some inputs and columns of weights.
 #[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u32; LANES]);
+pub struct Part<'a> {
+    packed: &'a Packed,
+    /// The first panel.
+    panel: usize,
+    columns: usize,
+    /// The first pair of inputs.
+    pair: usize,
+    pairs: usize,
+}
 
 /// Weights, rounded and laid out: panels of 64 columns, in them pairs of inputs ascending.
 #[derive(Debug, Clone)]
@@ -88,7 +95,7 @@ impl Space<'_> {
             let row = |row| (row < x.rows()).then(|| &x.rows_from(row)[first..first + width]);
             let low = row(2 * index).unwrap_or_default();
             let high = row(2 * index + 1).unwrap_or(&[0.0; WIDTH][..width]);
-            round_across(low, high, lines);
+            round::across(low, high, lines);
         }
     }
 }
@@ -126,82 +133,94 @@ impl Packed {
         })
     }
 
-    /// Columns.
-    pub(super) fn columns(&self) -> usize {
-        self.columns
+    /// Lays out `inputs × columns` that `fill` writes row by row.
+    pub fn from_rows(
+        inputs: usize,
+        columns: usize,
+        mut fill: impl FnMut(usize, &mut [f32]),
+    ) -> Packed {
+        let mut packed = Packed::zeros(inputs, columns);
+        let deep = packed.deep();
+        let (mut low, mut high) = (vec![0.0; columns], vec![0.0; columns]);
+        for pair in 0..packed.pairs {
+            fill(2 * pair, &mut low);
+            if 2 * pair + 1 < inputs {
+                fill(2 * pair + 1, &mut high);
+            } else {
+                high.fill(0.0);
+            }
+            let panels = packed.data.chunks_mut(VECTORS * deep);
+            for ((low, high), lines) in low.chunks(WIDTH).zip(high.chunks(WIDTH)).zip(panels) {
+                let vectors = low.len().div_ceil(LANES);
+                round::across(low, high, &mut lines[pair * vectors..][..vectors]);
+            }
+        }
+        packed
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn whole(&self) -> Part<'_> {
+        Part {
+            packed: self,
+            panel: 0,
+            columns: self.columns,
+            pair: 0,
+            pairs: self.pairs,
+        }
     }
 
     /// Pairs of a column, and what makes up for those that a matrix register holds besides.
     fn deep(&self) -> usize {
         self.pairs.next_multiple_of(DEEP)
     }
+}
+
+impl<'a> Part<'a> {
+    /// Less of it.
+    ///
+    /// # Panics
+    /// Inputs begin within a matrix register's worth, or columns begin or end within a panel, or there are not as many.
+    #[must_use]
+    pub fn part(self, inputs: Range<usize>, columns: Range<usize>) -> Part<'a> {
+        let last = columns.end == self.columns;
+        assert!(
+            inputs.start.is_multiple_of(2 * DEEP) && columns.start.is_multiple_of(WIDTH),
+            "a part of weights begins within a panel"
+        );
+        assert!(
+            columns.end.is_multiple_of(WIDTH) || last,
+            "a part of weights ends within a panel"
+        );
+        let pairs = inputs.len().div_ceil(2);
+        assert!(
+            inputs.start / 2 + pairs <= self.pairs && columns.end <= self.columns,
+            "a part of weights that are not there"
+        );
+        Part {
+            packed: self.packed,
+            panel: self.panel + columns.start / WIDTH,
+            columns: columns.len(),
+            pair: self.pair + inputs.start / 2,
+            pairs,
+        }
+    }
+
+    /// Columns.
+    pub(super) fn columns(self) -> usize {
+        self.columns
+    }
+
+    /// As [`Packed::deep`].
+    fn deep(self) -> usize {
+        self.pairs.next_multiple_of(DEEP)
+    }
 
     /// The lines of a panel, those of a pair side by side.
-    fn panel(&self, panel: Panel) -> &[Line] {
-        let (deep, vectors) = (self.deep(), panel.width.div_ceil(LANES));
-        &self.data[panel.index * VECTORS * deep..][..vectors * deep]
-    }
-}
-
-/// The upper half of a number, rounded to nearest even; NaN stays NaN.
-#[inline(always)]
-fn round(x: f32) -> u32 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    if x.is_nan() {
-        bits >> 16 | 0x40
-    } else {
-        rounded
-    }
-}
-
-#[inline(always)]
-fn pair(low: f32, high: f32) -> u32 {
-    round(low) | round(high) << 16
-}
-
-/// Pairs of neighbours.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn round_row(x: &[f32], to: &mut [u32]) {
-    let (whole, rest) = x.as_chunks::<{ 2 * LANES }>();
-    let (lines, last) = to.as_chunks_mut::<LANES>();
-    for (to, x) in lines.iter_mut().zip(whole) {
-        *to = neighbours(x);
-    }
-    if !rest.is_empty() {
-        let mut x = [0.0; 2 * LANES];
-        x[..rest.len()].copy_from_slice(rest);
-        let to = lines
-            .get_mut(whole.len())
-            .map_or(last, |line| &mut line[..]);
-        let count = to.len();
-        to.copy_from_slice(&neighbours(&x)[..count]);
-    }
-}
-
-#[inline(always)]
-fn neighbours(x: &[f32; 2 * LANES]) -> [u32; LANES] {
-    let mut pairs = [0; LANES];
-    for (to, x) in pairs.iter_mut().zip(x.as_chunks::<2>().0) {
-        *to = pair(x[0], x[1]);
-    }
-    pairs
-}
-
-/// Pairs of what stands in both rows.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn round_across(low: &[f32], high: &[f32], to: &mut [Line]) {
-    let (low, low_rest) = low.as_chunks::<LANES>();
-    let (high, high_rest) = high.as_chunks::<LANES>();
-    for ((to, low), high) in to.iter_mut().zip(low).zip(high) {
-        for ((to, low), high) in to.0.iter_mut().zip(low).zip(high) {
-            *to = pair(*low, *high);
-        }
-    }
-    if let Some(to) = to.get_mut(low.len()) {
-        for ((to, low), high) in to.0.iter_mut().zip(low_rest).zip(high_rest) {
-            *to = pair(*low, *high);
-        }
+    fn panel(self, panel: Panel) -> &'a [Line] {
+        let (deep, vectors) = (self.packed.deep(), panel.width.div_ceil(LANES));
+        let lines = &self.packed.data[(self.panel + panel.index) * VECTORS * deep..];
+        &lines[self.pair * vectors..][..self.deep() * vectors]
     }
 }
 
@@ -216,30 +235,12 @@ fn round_down(x: View<'_>, first: usize, width: usize, panel: &mut [Line]) {
             block[columns..].fill(Line([0; LANES]));
             for (index, line) in block.iter_mut().take(columns).enumerate() {
                 let column = along.rows_from(first + column + index);
-                round_row(&column[inputs.clone()], &mut line.0);
+                round::row(&column[inputs.clone()], &mut line.0);
             }
-            transpose(&mut block);
+            round::transpose(&mut block);
             let lines = panel[pair * vectors + column / LANES..].iter_mut();
             for (line, block) in lines.step_by(vectors).zip(&block) {
                 *line = *block;
-            }
-        }
-    }
-}
-
-/// Exchanges rows and columns: four times the rows of both halves are shuffled into one another.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn transpose(block: &mut [Line; LANES]) {
-    const HALF: usize = LANES / 2;
-    for _ in 0..LANES.ilog2() {
-        let from = *block;
-        for i in 0..HALF {
-            let (low, high) = (from[i].0, from[i + HALF].0);
-            for j in 0..HALF {
-                block[2 * i].0[2 * j] = low[j];
-                block[2 * i].0[2 * j + 1] = high[j];
-                block[2 * i + 1].0[2 * j] = low[j + HALF];
-                block[2 * i + 1].0[2 * j + 1] = high[j + HALF];
             }
         }
     }
@@ -249,20 +250,76 @@ fn transpose(block: &mut [Line; LANES]) {
 #[derive(Debug)]
 pub(super) struct Rounded {
     pairs: usize,
-    data: Vec<u32>,
+    data: Lines<u32>,
 }
 
 std::thread_local! {
     /// What rounded rows have left, for the next ones.
-    static LEFT: RefCell<Vec<Vec<u32>>> = const { RefCell::new(Vec::new()) };
+    static LEFT: RefCell<Vec<Lines<u32>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Rounded {
     pub(super) fn new(x: View<'_>) -> Rounded {
-        let mut data = LEFT.with_borrow_mut(Vec::pop).unwrap_or_default();
-        round_rows(x, &mut data);
-        let pairs = x.columns().div_ceil(2);
-        Rounded { pairs, data }
+        let mut rounded = Rounded::empty(x.rows(), x.columns());
+        if x.strides().1 == 1 {
+            for row in 0..x.rows() {
+                rounded.put(row, 0, &x.rows_from(row)[..x.columns()]);
+            }
+        } else {
+            rounded.put_across(x);
+        }
+        rounded
+    }
+
+    /// Rows that are yet to be written.
+    pub(super) fn empty(rows: usize, columns: usize) -> Rounded {
+        let data = LEFT.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let pairs = columns.div_ceil(2);
+        let mut rounded = Rounded { pairs, data };
+        let stride = rounded.stride();
+        rounded.data.resize(rows.next_multiple_of(TALL) * stride);
+        let behind = rounded.data.chunks_exact_mut(stride).take(rows);
+        behind.for_each(|row| row[pairs..].fill(0));
+        rounded
+    }
+
+    /// Words from a row to the next: an odd number of lines, so that neighbours do not contend for places in a cache.
+    fn stride(&self) -> usize {
+        (self.pairs.div_ceil(DEEP) | 1) * DEEP
+    }
+
+    /// Numbers of a row from `column`, which is even, on.
+    pub(super) fn put(&mut self, row: usize, column: usize, x: &[f32]) {
+        assert!(column.is_multiple_of(2), "a pair is written at once");
+        let to = row * self.stride() + column / 2;
+        round::row(x, &mut self.data[to..][..x.len().div_ceil(2)]);
+    }
+
+    /// A transposed matrix: what is a column here lies along.
+    fn put_across(&mut self, x: View<'_>) {
+        let (rows, columns, stride) = (x.rows(), x.columns(), self.stride());
+        let across = x.transposed();
+        let mut block = [Line([0; LANES]); LANES];
+        for pair in (0..self.pairs).step_by(LANES) {
+            for row in (0..rows).step_by(LANES) {
+                let count = LANES.min(rows - row);
+                for (index, line) in block.iter_mut().enumerate() {
+                    let column = |column| {
+                        let inside = column < columns;
+                        inside.then(|| &across.rows_from(column)[row..][..count])
+                    };
+                    let low = column(2 * (pair + index)).unwrap_or(&[0.0; LANES][..count]);
+                    let high = column(2 * (pair + index) + 1).unwrap_or(&[0.0; LANES][..count]);
+                    line.0[count..].fill(0);
+                    round::across(low, high, slice::from_mut(line));
+                }
+                round::transpose(&mut block);
+                let rows = self.data[row * stride..].chunks_mut(stride);
+                for (to, line) in rows.zip(&block).take(count) {
+                    to[pair..pair + LANES].copy_from_slice(&line.0);
+                }
+            }
+        }
     }
 }
 
@@ -274,55 +331,16 @@ impl Drop for Rounded {
     }
 }
 
-fn round_rows(x: View<'_>, to: &mut Vec<u32>) {
-    let (rows, columns, pairs) = (x.rows(), x.columns(), x.columns().div_ceil(2));
-    let deep = pairs.next_multiple_of(DEEP);
-    to.resize(rows.next_multiple_of(TALL) * deep, 0);
-    if x.strides().1 == 1 {
-        for (row, to) in to.chunks_exact_mut(deep.max(1)).take(rows).enumerate() {
-            round_row(&x.rows_from(row)[..columns], &mut to[..pairs]);
-            to[pairs..].fill(0);
-        }
-        return;
-    }
-    // A transposed matrix: what is a column here lies along.
-    let across = x.transposed();
-    let mut block = [Line([0; LANES]); LANES];
-    for pair in (0..pairs).step_by(LANES) {
-        for row in (0..rows).step_by(LANES) {
-            let count = LANES.min(rows - row);
-            for (index, line) in block.iter_mut().enumerate() {
-                let column = |column| {
-                    let inside = column < columns;
-                    inside.then(|| &across.rows_from(column)[row..][..count])
-                };
-                let low = column(2 * (pair + index)).unwrap_or(&[0.0; LANES][..count]);
-                let high = column(2 * (pair + index) + 1).unwrap_or(&[0.0; LANES][..count]);
-                line.0[count..].fill(0);
-                round_across(low, high, slice::from_mut(line));
-            }
-            transpose(&mut block);
-            for (to, line) in to[row * deep..]
-                .chunks_exact_mut(deep)
-                .zip(&block)
-                .take(count)
-            {
-                to[pair..pair + LANES].copy_from_slice(&line.0);
-            }
-        }
-    }
-}
-
 /// The sum of products; see [`super::multiply`].
-pub(super) fn multiply(terms: &[(&Rounded, &Packed)], to: To<'_>) {
-    let fit = |(left, right): &(&Rounded, &Packed)| left.pairs == right.pairs;
+pub(super) fn multiply(terms: &[(&Rounded, Part<'_>)], to: To<'_>) {
+    let fit = |(left, right): &(&Rounded, Part<'_>)| left.pairs == right.pairs;
     assert!(terms.iter().all(fit), "factors of different inputs");
     machine::run(Work { terms, to });
 }
 
 /// Rounded rows and their weights, and where the sum of their products goes.
 struct Work<'a> {
-    terms: &'a [(&'a Rounded, &'a Packed)],
+    terms: &'a [(&'a Rounded, Part<'a>)],
     to: To<'a>,
 }
 
@@ -386,7 +404,7 @@ impl Work<'_> {
         for (left, right) in self.terms {
             let mut rows: [&[u32]; M] = [&[]; M];
             for (m, x) in rows.iter_mut().enumerate() {
-                *x = &left.data[(row + m) * right.deep()..][..right.pairs];
+                *x = &left.data[(row + m) * left.stride()..][..right.pairs];
             }
             let lines = &right.panel(panel).as_chunks::<V>().0[..right.pairs];
             add_products(pairs, &mut sums, rows, lines);
@@ -429,7 +447,7 @@ mod tests {
 
     /// What `x` is rounded to.
     fn rounded(x: f32) -> f32 {
-        f32::from_bits(round(x) << 16)
+        f32::from_bits(round::round(x) << 16)
     }
 
     /// Numbers that differ, of both signs.
@@ -480,7 +498,7 @@ mod tests {
                     add,
                 };
                 // Twice: a second term continues the sum.
-                multiply(&[(&left, &right), (&left, &right)], to);
+                multiply(&[(&left, right.whole()), (&left, right.whole())], to);
                 for (index, (seen, before)) in data.iter().zip(&before).enumerate() {
                     let (row, column) = (index / stride, index % stride);
                     let product =

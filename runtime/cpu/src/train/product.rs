@@ -1,9 +1,11 @@
 //! Products of matrices, in f32 by the `gemm` crate or in bf16 by kernels of our own.
 #![allow(unsafe_code)]
 
+use core::ops::Range;
+use std::vec;
 use std::vec::Vec;
 
-use super::bf16::{self, Packed, Rounded};
+use super::bf16::{self, Part, Rounded};
 use super::view::View;
 
 /// What factors are rounded to; sums are f32.
@@ -21,7 +23,7 @@ pub enum Right<'a> {
     /// As it is.
     F32(View<'a>),
     /// Rounded and laid out.
-    Bf16(&'a Packed),
+    Bf16(Part<'a>),
 }
 
 impl Precision {
@@ -36,13 +38,25 @@ impl Precision {
     }
 }
 
-impl Right<'_> {
+impl<'a> Right<'a> {
+    /// Some inputs and columns.
+    ///
+    /// # Panics
+    /// It has not as many, or what is laid out cannot be cut there ([`Part::part`]).
+    #[must_use]
+    pub fn part(self, inputs: Range<usize>, columns: Range<usize>) -> Right<'a> {
+        match self {
+            Right::F32(view) => Right::F32(view.part(inputs).columns_of(columns)),
+            Right::Bf16(part) => Right::Bf16(part.part(inputs, columns)),
+        }
+    }
+
     /// Columns.
     #[must_use]
     pub fn columns(&self) -> usize {
         match self {
             Right::F32(view) => view.columns(),
-            Right::Bf16(packed) => packed.columns(),
+            Right::Bf16(part) => part.columns(),
         }
     }
 
@@ -59,19 +73,84 @@ impl Right<'_> {
 /// A left factor, `rows × inputs`: activations or gradients, rounded once for whatever they are multiplied with.
 #[derive(Debug)]
 pub struct Left<'a> {
-    view: View<'a>,
-    rounded: Option<Rounded>,
+    rows: usize,
+    numbers: Numbers<'a>,
+}
+
+#[derive(Debug)]
+enum Numbers<'a> {
+    View(View<'a>),
+    /// Row by row.
+    Own(Vec<f32>, usize),
+    Rounded(Rounded),
 }
 
 impl<'a> Left<'a> {
     /// Rounds a matrix.
     #[must_use]
     pub fn new(precision: Precision, view: View<'a>) -> Left<'a> {
-        let rounded = match precision {
-            Precision::F32 => None,
-            Precision::Bf16 => Some(Rounded::new(view)),
+        let numbers = match precision {
+            Precision::F32 => Numbers::View(view),
+            Precision::Bf16 => Numbers::Rounded(Rounded::new(view)),
         };
-        Left { view, rounded }
+        let rows = view.rows();
+        Left { rows, numbers }
+    }
+
+    /// Rows that are yet to be written ([`Self::put`]).
+    #[must_use]
+    pub fn empty(precision: Precision, rows: usize, columns: usize) -> Left<'a> {
+        let numbers = match precision {
+            Precision::F32 => Numbers::Own(vec![0.0; rows * columns], columns),
+            Precision::Bf16 => Numbers::Rounded(Rounded::empty(rows, columns)),
+        };
+        Left { rows, numbers }
+    }
+
+    /// Rows that `fill` writes one by one.
+    #[must_use]
+    pub fn from_rows(
+        precision: Precision,
+        rows: usize,
+        columns: usize,
+        mut fill: impl FnMut(usize, &mut [f32]),
+    ) -> Left<'a> {
+        let mut left = Left::empty(precision, rows, columns);
+        let mut x = vec![0.0; columns];
+        for row in 0..rows {
+            fill(row, &mut x);
+            left.put_row(row, 0, &x);
+        }
+        left
+    }
+
+    /// All rows of some columns, from `column` on, which is even.
+    ///
+    /// # Panics
+    /// It has no such rows or columns, or is a view.
+    pub fn put(&mut self, column: usize, x: View<'_>) {
+        for row in 0..x.rows() {
+            self.put_row(row, column, x.row(row));
+        }
+    }
+
+    fn put_row(&mut self, row: usize, column: usize, x: &[f32]) {
+        match &mut self.numbers {
+            Numbers::View(_) => panic!("a view is written to"),
+            Numbers::Own(numbers, columns) => {
+                numbers[row * *columns + column..][..x.len()].copy_from_slice(x);
+            }
+            Numbers::Rounded(rounded) => rounded.put(row, column, x),
+        }
+    }
+
+    /// As numbers or rounded.
+    fn numbers(&self) -> Result<View<'_>, &Rounded> {
+        match &self.numbers {
+            Numbers::View(view) => Ok(*view),
+            Numbers::Own(numbers, columns) => Ok(View::new(numbers, self.rows, *columns)),
+            Numbers::Rounded(rounded) => Err(rounded),
+        }
     }
 }
 
@@ -86,6 +165,20 @@ pub struct To<'a> {
     pub stride: usize,
     /// Whether the product is added to what is there.
     pub add: bool,
+}
+
+impl<'a> To<'a> {
+    /// Rows `stride` apart, the last one perhaps cut short: a product takes their place.
+    #[must_use]
+    pub fn rows(data: &'a mut [f32], stride: usize) -> To<'a> {
+        let rows = data.len().div_ceil(stride);
+        To {
+            data,
+            rows,
+            stride,
+            add: false,
+        }
+    }
 }
 
 /// The sum of products `left · right`.
@@ -104,18 +197,17 @@ pub fn multiply(terms: &[(&Left<'_>, Right<'_>)], mut to: To<'_>) {
         (to.rows - 1) * to.stride + columns <= to.data.len() && columns <= to.stride,
         "a product exceeds its slice"
     );
-    let same = |(left, right): &(&Left<'_>, Right<'_>)| {
-        left.view.rows() == to.rows && right.columns() == columns
-    };
+    let same =
+        |(left, right): &(&Left<'_>, Right<'_>)| left.rows == to.rows && right.columns() == columns;
     assert!(terms.iter().all(same), "a product of several shapes");
     let mut rounded = Vec::with_capacity(terms.len());
     for (left, right) in terms {
-        match (right, &left.rounded) {
-            (Right::F32(right), None) => {
-                float(left.view, *right, &mut to);
+        match (right, left.numbers()) {
+            (Right::F32(right), Ok(left)) => {
+                float(left, *right, &mut to);
                 to.add = true;
             }
-            (Right::Bf16(right), Some(left)) => rounded.push((left, *right)),
+            (Right::Bf16(right), Err(left)) => rounded.push((left, *right)),
             _ => panic!("a product of two precisions"),
         }
     }

@@ -71,6 +71,15 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Some of the columns.
+    ///
+    /// # Panics
+    /// It has not as many.
+    #[must_use]
+    pub fn columns_of(self, columns: Range<usize>) -> View<'a> {
+        self.transposed().part(columns).transposed()
+    }
+
     /// Rows.
     #[must_use]
     pub fn rows(&self) -> usize {
@@ -81,6 +90,16 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// A row whose elements lie side by side.
+    ///
+    /// # Panics
+    /// They do not, or there is no such row.
+    #[must_use]
+    pub fn row(self, row: usize) -> &'a [f32] {
+        assert!(self.column_stride == 1, "a row that lies across");
+        &self.data[row * self.row_stride..][..self.columns]
     }
 
     /// Elements from a row to the next, and from a column to the next.

@@ -3,6 +3,7 @@
 use core::arch::asm;
 use core::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
+use std::vec::Vec;
 
 use super::super::{DEEP, LANES, Line, Panel, TALL, Work};
 use crate::isa::Isa;
@@ -10,6 +11,8 @@ use crate::kernels::amx::shape;
 
 /// Rows of a matrix register; sums fill two by two.
 const ROWS: usize = TALL / 2;
+/// Panels whose columns are computed for some rows before the next ones.
+const TOGETHER: usize = 4;
 /// Lines that are fetched ahead at each step.
 const AHEAD: usize = 4;
 
@@ -26,10 +29,13 @@ pub(super) fn available() -> bool {
 pub(super) fn run(mut work: Work<'_>) {
     // SAFETY: the registers are there; all are whole.
     unsafe { shape([64; 8], [ROWS as u8; 8]) };
-    for panel in work.panels() {
+    let panels: Vec<Panel> = work.panels().collect();
+    for panels in panels.chunks(TOGETHER) {
         for row in (0..work.to.rows).step_by(TALL) {
-            for vector in (0..panel.width.div_ceil(LANES)).step_by(2) {
-                block(&mut work, panel, row, vector);
+            for panel in panels {
+                for vector in (0..panel.width.div_ceil(LANES)).step_by(2) {
+                    block(&mut work, *panel, panels.len(), row, vector);
+                }
             }
         }
     }
@@ -37,8 +43,8 @@ pub(super) fn run(mut work: Work<'_>) {
     unsafe { asm!("tilerelease", options(nostack, preserves_flags, nomem)) };
 }
 
-/// At most 32 rows from `row` on and at most two registers of columns of a panel.
-fn block(work: &mut Work<'_>, panel: Panel, row: usize, vector: usize) {
+/// At most 32 rows from `row` on and at most two registers of columns of a panel, one of `together`.
+fn block(work: &mut Work<'_>, panel: Panel, together: usize, row: usize, vector: usize) {
     let first = vector * LANES;
     let rows = TALL.min(work.to.rows - row);
     let columns = TALL.min(panel.width - first);
@@ -47,11 +53,13 @@ fn block(work: &mut Work<'_>, panel: Panel, row: usize, vector: usize) {
     let factors = work.terms.iter().map(|(left, right)| {
         let (deep, lines) = (right.deep(), right.panel(panel));
         let vectors = lines.len() / deep;
-        // Behind the panel lies the next one, of which each block fetches its share.
+        // Panels lie one behind the other: each block fetches its share of the one that follows after those at hand.
         let block = row / TALL * vectors.div_ceil(2) + vector / 2;
-        let ahead = lines.len() + block * (deep / DEEP) * AHEAD;
+        let ahead = together * lines.len() + block * (deep / DEEP) * AHEAD;
         Factors {
-            rows: &left.data[row * deep..][..TALL * deep],
+            rows: &left.data[row * left.stride()..][..TALL * left.stride()],
+            stride: left.stride(),
+            deep,
             lines: &lines[vector..],
             ahead: lines.as_ptr().wrapping_add(ahead),
             vectors,
@@ -85,6 +93,10 @@ fn block(work: &mut Work<'_>, panel: Panel, row: usize, vector: usize) {
 struct Factors<'a> {
     /// Two registers of rows.
     rows: &'a [u32],
+    /// Words from a row to the next.
+    stride: usize,
+    /// Pairs.
+    deep: usize,
     /// From the first register of columns on.
     lines: &'a [Line],
     /// Lines that will be wanted soon, if they are any.
@@ -104,10 +116,11 @@ fn sums<'a>(
 ) {
     assert!(to.len() >= (TALL - 1) * stride + TALL, "a block of sums");
     for factors in factors {
-        let deep = factors.rows.len() / TALL;
+        let deep = factors.deep;
         let last = (deep - 1) * factors.vectors + factors.second;
+        let whole = deep.is_multiple_of(DEEP) && deep <= factors.stride;
         assert!(
-            deep.is_multiple_of(DEEP) && last < factors.lines.len(),
+            whole && last < factors.lines.len() && TALL * factors.stride <= factors.rows.len(),
             "factors of a block"
         );
         // SAFETY: registers are whole; the factors have what they say, and `to` 32 rows of 32 sums.
@@ -120,9 +133,10 @@ fn sums<'a>(
 ///
 /// # Safety
 /// Registers are whole ([`shape`]). 32 rows of pairs lie where factors begin, as many pairs of two registers of
-/// columns, and 32 rows of 32 sums at `c`. What is fetched ahead may lie anywhere.
+/// columns, and 32 rows of 32 sums at `c`. What is fetched ahead may lie anywhere. Rows, which the next columns want
+/// again, stay in the first cache; columns (`tileloaddt1`) in the second.
 unsafe fn add_products(factors: &Factors<'_>, c: *mut f32, stride: usize, add: bool) {
-    let deep = factors.rows.len() / TALL;
+    let deep = factors.deep;
     let (a, b) = (factors.rows.as_ptr(), factors.lines.as_ptr());
     // SAFETY: the caller's promise.
     unsafe {
@@ -141,8 +155,8 @@ unsafe fn add_products(factors: &Factors<'_>, c: *mut f32, stride: usize, add: b
             "tileloadd tmm3, [{c1} + {next_c} + 64]",
             "3:",
             "tileloadd tmm4, [{a0} + {next_a}]",
-            "tileloadd tmm6, [{b0} + {next_b}]",
-            "tileloadd tmm7, [{b1} + {next_b}]",
+            "tileloaddt1 tmm6, [{b0} + {next_b}]",
+            "tileloaddt1 tmm7, [{b1} + {next_b}]",
             "tileloadd tmm5, [{a1} + {next_a}]",
             "prefetcht1 [{ahead}]",
             "prefetcht1 [{ahead} + 64]",
@@ -166,8 +180,8 @@ unsafe fn add_products(factors: &Factors<'_>, c: *mut f32, stride: usize, add: b
             add = in(reg) usize::from(add),
             steps = inout(reg) deep / DEEP => _,
             a0 = inout(reg) a => _,
-            a1 = inout(reg) a.wrapping_add(ROWS * deep) => _,
-            next_a = in(reg) deep * 4,
+            a1 = inout(reg) a.wrapping_add(ROWS * factors.stride) => _,
+            next_a = in(reg) factors.stride * 4,
             ahead = inout(reg) factors.ahead => _,
             b0 = inout(reg) b => _,
             b1 = inout(reg) b.wrapping_add(factors.second) => _,
