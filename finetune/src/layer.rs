@@ -1,8 +1,8 @@
 //! One layer: attention, then a gated feed-forward, each with a norm before and perhaps one after.
 //!
 //! `mid = x + post(o(attend(qkv(norm(x)))))`, `y = mid + post(down(act(gate n) · up n))` with `n = norm(mid)`. A tile of
-//! tokens runs through all that is done before attention ([`mod@ask`]), and through all that is done after it
-//! ([`mod@answer`]), so that its rows stay near the processor. The backward pass computes again what is cheap: norms and
+//! tokens runs through all that is done before attention (`ask`), and through all that is done after it
+//! (`answer`), so that its rows stay near the processor. The backward pass computes again what is cheap: norms and
 //! the gated vector.
 
 mod answer;

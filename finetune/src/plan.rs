@@ -68,13 +68,19 @@ pub fn memory(
         );
         let (width, ffn) = (u64::from(spec.width), u64::from(l.ffn_width));
         let post = u64::from(model.layer(index).mixer_post_norm.is_some()) * 2 * width;
-        let layer =
-            numbers * tokens * (2 * width + 2 * q + 2 * kv + 2 * ffn + u64::from(l.heads) + post);
+        let gated = match options.precision {
+            Precision::F32 => numbers * 2 * ffn,
+            Precision::Bf16 => 2 * 2 * ffn,
+        };
+        let rows = numbers * (2 * width + 2 * q + 2 * kv + u64::from(l.heads) + post);
+        let layer = tokens * (rows + gated);
         all += layer;
         most = layer.max(most);
-        // On the way back: gradients of the gated vector, of the norm's output and of the residual.
-        let heads = numbers * tokens * u64::from(l.heads * l.head_width) * 3;
-        scratch = scratch.max(numbers * tokens * (2 * ffn + 3 * width) + heads);
+        // On the way back: gradients of what was attended, of the residual and of every head; in each tile those of the
+        // gated vector.
+        let heads = numbers * tokens * q * 3;
+        let tiles = numbers * tokens * (2 * ffn + 3 * width);
+        scratch = scratch.max(tiles + heads + unpacked(options, q * width, width * ffn));
     }
     let inputs = numbers * tokens * u64::from(spec.width) * u64::from(spec.layers);
     let kept = if options.checkpointing {
@@ -97,6 +103,19 @@ pub fn memory(
     Memory {
         total: memory.file + memory.frozen + memory.learnt + memory.kept + memory.scratch,
         ..memory
+    }
+}
+
+/// What a layer's matrices after attention take while they are unpacked: that of its output, and three of the
+/// feed-forward.
+fn unpacked(options: &Options, output: u64, feed_forward: u64) -> u64 {
+    match (options.method, options.precision) {
+        (Method::Lora { packed: true, .. }, Precision::F32) => 4 * (output + 3 * feed_forward),
+        // One at a time in f32, before it is rounded.
+        (Method::Lora { packed: true, .. }, Precision::Bf16) => {
+            2 * (output + 3 * feed_forward) + 4 * feed_forward
+        }
+        _ => 0,
     }
 }
 
