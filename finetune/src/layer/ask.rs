@@ -191,9 +191,12 @@ impl<'a> Ask<'a> {
             (&mut v, tile.dv, n),
         ];
         for (back, dy, rows) in gradients {
-            let outputs = dy.len() / rows.max(1);
-            back.put(0..outputs, View::new(dy, rows, outputs));
-            back.lower();
+            // No token of the tile may ask.
+            if rows > 0 {
+                let outputs = dy.len() / rows;
+                back.put(0..outputs, View::new(dy, rows, outputs));
+                back.lower();
+            }
         }
         if self.q.adapted() || self.k.adapted() || self.v.adapted() {
             let normed = |rows: usize, token: &dyn Fn(usize) -> usize| {
@@ -202,9 +205,11 @@ impl<'a> Ask<'a> {
             let x = normed(n, &|row| at.tokens.start + row);
             k.learn(0..width, x.right());
             v.learn(0..width, x.right());
-            let token = |row| pass.token(at.queries.start + row);
-            let picked = pass.picks.then(|| normed(asking, &token));
-            q.learn(0..width, picked.as_ref().unwrap_or(&x).right());
+            if asking > 0 {
+                let token = |row| pass.token(at.queries.start + row);
+                let picked = pass.picks.then(|| normed(asking, &token));
+                q.learn(0..width, picked.as_ref().unwrap_or(&x).right());
+            }
         }
         if !self.wanted {
             return found;
