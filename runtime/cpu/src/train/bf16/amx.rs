@@ -69,7 +69,7 @@ fn block(work: &mut Work<'_>, panel: Panel, together: usize, row: usize, vector:
     if (rows, columns) == (TALL, TALL) {
         return sums(factors, &mut to[..(TALL - 1) * stride + TALL], stride, add);
     }
-    let mut held = [0.0; TALL * TALL];
+    let Held(held) = &mut Held([0.0; TALL * TALL]);
     if add {
         for (held, to) in held
             .chunks_exact_mut(TALL)
@@ -79,7 +79,7 @@ fn block(work: &mut Work<'_>, panel: Panel, together: usize, row: usize, vector:
             held[..columns].copy_from_slice(&to[..columns]);
         }
     }
-    sums(factors, &mut held, TALL, add);
+    sums(factors, held, TALL, add);
     for (held, to) in held
         .chunks_exact(TALL)
         .zip(to.chunks_mut(stride))
@@ -88,6 +88,10 @@ fn block(work: &mut Work<'_>, panel: Panel, together: usize, row: usize, vector:
         to[..columns].copy_from_slice(&held[..columns]);
     }
 }
+
+/// A block of sums of which some are wanted.
+#[repr(align(64))]
+struct Held([f32; TALL * TALL]);
 
 /// What a block of sums is made of.
 struct Factors<'a> {
