@@ -181,22 +181,22 @@ impl<'a> Ask<'a> {
 
         let [thin_q, thin_k, thin_v] = &mut found.thin;
         let [u_q, u_k, u_v, ..] = &kept.thin;
-        let (n, asking) = (at.tokens.len(), at.queries.len());
+        let (a, n, asking) = (&self.layer.attention, at.tokens.len(), at.queries.len());
         let mut q = self.q.back(asking, part(u_q, &at.queries, queries), thin_q);
         let mut k = self.k.back(n, part(u_k, &at.tokens, tokens), thin_k);
         let mut v = self.v.back(n, part(u_v, &at.tokens, tokens), thin_v);
-        let gradients = [
-            (&mut q, tile.dq, asking),
-            (&mut k, tile.dk, n),
-            (&mut v, tile.dv, n),
-        ];
-        for (back, dy, rows) in gradients {
-            // No token of the tile may ask.
-            if rows > 0 {
-                let outputs = dy.len() / rows;
-                back.put(0..outputs, View::new(dy, rows, outputs));
-                back.lower();
-            }
+        // No token of the tile may ask.
+        if asking > 0 {
+            q.put(
+                0..a.q.weight.rows,
+                View::new(tile.dq, asking, a.q.weight.rows),
+            );
+            q.lower();
+        }
+        for (back, dy, w) in [(&mut k, tile.dk, &a.k), (&mut v, tile.dv, &a.v)] {
+            let outputs = w.weight.rows;
+            back.put(0..outputs, View::new(dy, n, outputs));
+            back.lower();
         }
         if self.q.adapted() || self.k.adapted() || self.v.adapted() {
             let normed = |rows: usize, token: &dyn Fn(usize) -> usize| {
