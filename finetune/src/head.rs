@@ -9,7 +9,7 @@ use crate::linear::Gradients;
 use crate::weight::{Way, Weight};
 
 /// Bytes of logits that are held at once.
-const LOGITS: usize = 48 << 20;
+pub const LOGITS: usize = 48 << 20;
 
 /// The end of a model.
 #[derive(Debug, Clone, Copy)]

@@ -169,12 +169,14 @@ impl<'a> Net<'a> {
         for (index, (layer, spec)) in self.layers.iter().zip(&self.layer_specs).enumerate() {
             let mut work = self.spare().pop().unwrap_or_default().with(x);
             x = layer::forward(layer, spec, &pass(index), &mut work);
-            if weight.is_some() {
-                if self.options.checkpointing {
-                    work.forget();
-                }
-                kept.push(work);
+            if weight.is_none() {
+                self.spare().push(work);
+                continue;
             }
+            if self.options.checkpointing {
+                work.forget();
+            }
+            kept.push(work);
         }
         let labels: Vec<u32> = pack.targets.iter().map(|(_, label)| *label).collect();
         let loss = self

@@ -5,6 +5,7 @@ use inkstone_model::Model;
 use inkstone_model::weights::EMBED;
 use serde::Serialize;
 
+use crate::head::LOGITS;
 use crate::net::{Method, Options, is_adapted};
 
 /// Bytes by purpose.
@@ -90,7 +91,7 @@ pub fn memory(
     };
     let labels = ((tokens as f64 * learnt_share) as u64).max(16);
     let vocabulary = u64::from(spec.vocabulary);
-    let logits = (32_u64 << 20).min(labels * vocabulary * numbers);
+    let logits = (LOGITS as u64).min(labels * vocabulary * numbers);
     let strip = 4096.min(vocabulary) * u64::from(spec.width) * numbers * 2;
     let memory = Memory {
         file,
