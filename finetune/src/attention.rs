@@ -8,7 +8,7 @@ use inkstone_cpu::train::{Left, Lines, Precision, Right, To, View, multiply, row
 use inkstone_model::LayerSpec;
 use rayon::prelude::*;
 
-use crate::compute::{Rows, stride};
+use crate::compute::{Rows, exchange, stride};
 use crate::weight::Factor;
 
 /// Queries that are scored at once.
@@ -357,22 +357,6 @@ fn softmax_back(
         let slopes = cap.map(|_| &*slopes);
         // The products with values want probabilities, those with keys want gradients of scores.
         rows::softmax_back(&p[seen.clone()], &mut ds[seen], along, scale, slopes);
-    }
-}
-
-/// `from`, rows of `columns` numbers, with rows and columns exchanged, in blocks that stay near.
-fn exchange(from: &[f32], columns: usize, to: &mut [f32]) {
-    const BLOCK: usize = 16;
-    let rows = from.len() / columns;
-    for first in (0..columns).step_by(BLOCK) {
-        for row in (0..rows).step_by(BLOCK) {
-            for column in first..columns.min(first + BLOCK) {
-                let to = &mut to[column * rows..][..rows];
-                for (row, to) in to.iter_mut().enumerate().skip(row).take(BLOCK) {
-                    *to = from[row * columns + column];
-                }
-            }
-        }
     }
 }
 

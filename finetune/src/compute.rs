@@ -120,3 +120,19 @@ pub fn gather(from: &[f32], width: usize, picked: &[usize]) -> Vec<f32> {
     let rows = picked.iter().map(|row| &from[row * width..][..width]);
     rows.flatten().copied().collect()
 }
+
+/// `from`, rows of `columns` numbers, with rows and columns exchanged, in blocks that stay near.
+pub fn exchange(from: &[f32], columns: usize, to: &mut [f32]) {
+    const BLOCK: usize = 16;
+    let rows = from.len() / columns;
+    for first in (0..columns).step_by(BLOCK) {
+        for row in (0..rows).step_by(BLOCK) {
+            for column in first..columns.min(first + BLOCK) {
+                let to = &mut to[column * rows..][..rows];
+                for (row, to) in to.iter_mut().enumerate().skip(row).take(BLOCK) {
+                    *to = from[row * columns + column];
+                }
+            }
+        }
+    }
+}

@@ -5,7 +5,7 @@ use core::ops::Range;
 use inkstone_cpu::train::{Left, Lines, Precision, Right, To, View, multiply, rows};
 use inkstone_model::Linear;
 
-use crate::compute::{ROWS, add_product_in, sum_rows};
+use crate::compute::{ROWS, add_product_in, exchange, sum_rows};
 use crate::weight::{Adapter, Factor, Reader, Way, Weight};
 
 /// What the backward pass of a [`Linear`] adds to, by index among what is trained.
@@ -82,7 +82,7 @@ impl<'a> Ready<'a> {
         x: &Left<'_>,
         lifted: Option<&Left<'_>>,
         outputs: Range<usize>,
-        to: To<'_>,
+        mut to: To<'_>,
     ) {
         let thin = lifted.zip(self.thin.as_ref());
         let thin = thin.map(|(lifted, thin)| (lifted, thin.b.right(), self.rank()));
@@ -92,21 +92,9 @@ impl<'a> Ready<'a> {
             .map(|base| (x, base.right(), self.w.inputs));
         let terms = base.into_iter().chain(thin);
         let terms = terms.map(|(x, w, inputs)| (x, w.part(0..inputs, outputs.clone())));
-        let To {
-            data,
-            rows,
-            stride,
-            add,
-        } = to;
-        let to = To {
-            data: &mut *data,
-            rows,
-            stride,
-            add,
-        };
-        multiply(&terms.collect::<Vec<_>>(), to);
+        multiply(&terms.collect::<Vec<_>>(), to.again());
         if let Some(bias) = self.bias {
-            for y in data.chunks_mut(stride) {
+            for y in to.data.chunks_mut(to.stride) {
                 rows::add_scaled(&mut y[..outputs.len()], &bias[outputs.clone()], 1.0);
             }
         }
@@ -190,20 +178,14 @@ impl Back<'_> {
         let mut t = Lines::zeros(self.rows * rank);
         multiply(&[(&self.dy, thin.b.right())], To::rows(&mut t, rank));
         t.iter_mut().for_each(|t| *t *= thin.adapter.scale);
-        let t = View::new(&t, self.rows, rank);
-        let rows = |count, columns, x: View<'_>| {
-            let mut left = Left::empty(precision, count, columns);
-            left.put(0, x);
-            left
+        let mut across = Lines::zeros(t.len());
+        exchange(&t, rank, &mut across);
+        let left = |x: &[f32], rows, columns| {
+            Left::from_rows(precision, rows, columns, |row, to| {
+                to.copy_from_slice(&x[row * columns..][..columns]);
+            })
         };
-        let mut across = vec![0.0; self.rows * rank];
-        for (column, to) in across.chunks_exact_mut(self.rows).enumerate() {
-            for (row, to) in to.iter_mut().enumerate() {
-                *to = t.row(row)[column];
-            }
-        }
-        let across = View::new(&across, rank, self.rows);
-        self.lowered = Some([rows(self.rows, rank, t), rows(rank, self.rows, across)]);
+        self.lowered = Some([left(&t, self.rows, rank), left(&across, rank, self.rows)]);
     }
 
     /// After [`Self::lower`]: the gradient of `A` at `inputs`, from what the matrix was given there.

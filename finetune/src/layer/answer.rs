@@ -66,13 +66,12 @@ fn strip(precision: Precision) -> usize {
     }
 }
 
-/// Strips of the gate, of what it is multiplied with, of the product and of its gradient.
+/// Strips of the gate, of what it is multiplied with, and of the product.
 struct Strips {
     columns: usize,
     gate: Lines<f32>,
     up: Lines<f32>,
     gated: Lines<f32>,
-    d_gated: Lines<f32>,
 }
 
 impl Strips {
@@ -84,7 +83,6 @@ impl Strips {
             gate: strip(),
             up: strip(),
             gated: strip(),
-            d_gated: strip(),
         }
     }
 
@@ -292,11 +290,9 @@ impl<'a> Answer<'a> {
         down.lower();
         let mut s = Strips::new(precision, n);
         let stride = s.stride();
+        let mut d_gated = Lines::zeros(n * stride);
         for columns in strips(self.hidden, s.columns) {
-            multiply(
-                &down.terms(columns.clone()),
-                To::rows(&mut s.d_gated, stride),
-            );
+            multiply(&down.terms(columns.clone()), To::rows(&mut d_gated, stride));
             let rows = tile.rows.clone();
             kept.gate
                 .get(rows.clone(), columns.clone(), &mut s.gate, stride);
@@ -306,7 +302,7 @@ impl<'a> Answer<'a> {
                 let gated = Factor::new(precision, s.view(&s.gated, columns.len()));
                 down.learn(columns.clone(), gated.right());
             }
-            rows::gate_back(pass.activation, &mut s.gate, &mut s.up, &s.d_gated);
+            rows::gate_back(pass.activation, &mut s.gate, &mut s.up, &d_gated);
             gate.put(columns.clone(), s.view(&s.gate, columns.len()));
             up.put(columns.clone(), s.view(&s.up, columns.len()));
             s.copy(&s.gated, &columns, whole.gated);

@@ -179,6 +179,14 @@ impl<'a> To<'a> {
             add: false,
         }
     }
+
+    /// The same rows, for as long as they are not wanted here.
+    pub fn again(&mut self) -> To<'_> {
+        To {
+            data: self.data,
+            ..*self
+        }
+    }
 }
 
 /// The sum of products `left · right`.
