@@ -30,4 +30,5 @@ for board in $(awk '/^[a-z]/ {print $1}' firmware-examples/boards.txt); do
 done
 [ "${1:-}" != --build ] || exit 0
 export INKSTONE_TARGETS=$targets INKSTONE_REQUIRE=${INKSTONE_REQUIRE:+$INKSTONE_REQUIRE,}targets
-cargo test --quiet --locked --release --package inkstone-tests --test everywhere
+# As one of the set that is built as a whole: alone, its package has other features, and much is compiled again.
+cargo test --quiet --locked --release --test everywhere

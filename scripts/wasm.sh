@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 dir=${CARGO_TARGET_DIR:-target}/cross
 scripts/setup-cross.sh "$dir"
 . "$dir/cross.env"
-export CARGO_TARGET_DIR=$dir/target INKSTONE_EMULATED=1
+export CARGO_TARGET_DIR=$dir/target
 # A program begins otherwise than a library.
 export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS=${CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS/crt1-reactor/crt1-command}
 export CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings $PWD/scripts/wasi.mjs"

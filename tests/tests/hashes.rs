@@ -1,7 +1,6 @@
 //! The promise: one file and the same tokens give the same logits, whatever computes them.
 //!
-//! `golden/hashes.txt` holds what they are; `INKSTONE_BLESS=1` writes it anew. With `INKSTONE_EMULATED=1`, where time
-//! is dear, the tiny models are computed once on every instruction set and compared with that file alone.
+//! `golden/hashes.txt` holds what they are; `INKSTONE_BLESS=1` writes it anew.
 
 mod flush;
 mod support;
@@ -34,8 +33,7 @@ fn main() {
             }));
         }
     }
-    let emulated = env::var_os("INKSTONE_EMULATED").is_some();
-    for name in support::REAL.iter().filter(|_| !emulated) {
+    for name in support::REAL {
         let present = needs::model(&format!("{name}.gguf")).is_some();
         trials.push(needs::trial(
             format!("one_hash_of {name}"),
@@ -60,13 +58,6 @@ fn main() {
 /// Every instruction set, thread count and chunk against the definition itself; the best one in all combinations.
 fn tiny(name: &str, model: &Model, kv: Kv) -> Result<(), Failed> {
     let tokens = support::tokens(200, model.spec().vocabulary);
-    if env::var_os("INKSTONE_EMULATED").is_some() {
-        for isa in isas() {
-            let hash = support::hash_of_all(model, &config(kv, 2, 17, Some(isa)), &tokens);
-            pinned(name, hash).map_err(|e| format!("{isa}: {}", e.message().unwrap_or("?")))?;
-        }
-        return Ok(());
-    }
     let reference = SessionConfig {
         device: "reference".into(),
         ..config(kv, 1, 32, None)

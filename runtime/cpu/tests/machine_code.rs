@@ -1,15 +1,18 @@
 //! What the compiler made: each instruction set's kernels hold its instruction, only attention's exact products are fused
 //! with their sums, no libm is called.
 
-mod support;
+mod shared;
 
-use inkstone_cpu::{Isa, KERNELS, Kernel};
-use inkstone_engine::SessionConfig;
+use inkstone_cpu::{Cpu, Isa, KERNELS, Kernel, Team};
+use inkstone_model::{Activations, Backend, Config, Kv, Wanted};
+use inkstone_quant::FORMATS;
 use inkstone_tests::needs;
 use libtest_mimic::{Failed, Trial};
 use std::env::consts::ARCH;
 use std::path::PathBuf;
 use std::process::Command;
+
+use shared::{Arena, Shape, batch, plan};
 
 /// Functions of C whose results differ from platform to platform.
 static LIBM: &[&str] = &[
@@ -108,22 +111,27 @@ fn main() {
     needs::run(trials);
 }
 
-/// Links the engine into this program, whose machine code the other trials read.
+/// Links the backend into this program, whose machine code the other trials read.
 fn runs() -> Result<(), Failed> {
-    let (name, recipe) = support::recipes().last().ok_or("FORMATS is not empty")?;
-    let model = support::tiny(name, &recipe);
-    let config = SessionConfig {
-        device: support::DEVICE.into(),
-        context: Some(64),
-        ..SessionConfig::default()
-    };
-    let hash = support::hash_of_last(&model, &config, &[1, 2, 3], 1);
-    if hash.starts_with("n1:") {
-        Ok(())
-    } else {
-        Err(hash.into())
-    }
+    let file = Shape::rich(&FORMATS[0]).file(5);
+    let (plan, ops) = plan(&file, CONFIG);
+    let arena = Arena::new(plan.memory.arena);
+    let mut cpu = Cpu::new(plan, ops, file, arena, Isa::detect(), Team::alone())?;
+    let ran = cpu.run(&batch(&[1, 2, 3], 0, Wanted::All));
+    ran.map_err(|fault| format!("{fault:?}").into())
 }
+
+const CONFIG: Config = Config {
+    context: 64,
+    sequences: 1,
+    batch: 4,
+    logits: 4,
+    streamed: false,
+    threads: 1,
+    rewind: 0,
+    kv: Kv::F16,
+    activations: Activations::Int8,
+};
 
 fn no_libm() -> Result<(), Failed> {
     let nm = tool("nm").ok_or("it was there a moment ago")?;
