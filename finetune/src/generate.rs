@@ -23,9 +23,12 @@ pub struct Recipe {
     /// Words by the name of their list.
     #[serde(default)]
     pub words: BTreeMap<String, Vec<String>>,
-    /// Most tokens of an answer; one that is not over by then is left out.
+    /// Most tokens of an answer.
     #[serde(default = "tokens")]
     pub tokens: u32,
+    /// What becomes of an answer that is not over by then.
+    #[serde(default)]
+    pub unfinished: Unfinished,
     /// The shape of a record.
     #[serde(default)]
     pub shape: Shape,
@@ -50,6 +53,17 @@ pub enum Shape {
     Messages,
     /// The answer alone, as `text`.
     Text,
+}
+
+/// What becomes of an answer that is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unfinished {
+    /// It is left out.
+    #[default]
+    Drop,
+    /// It ends with its last whole sentence, if there is one.
+    Cut,
 }
 
 /// A record, as a line of JSONL has it.
@@ -224,10 +238,13 @@ impl Work<'_> {
             return;
         }
         let tokens = answer.len() as u32;
-        let line = matches!(drawn.end, Some(Finish::Stop(_))).then(|| {
-            let text = going.asked.begin.clone() + &self.model.tokenizer().decode(answer);
-            record(self.recipe.shape, going, &text).to_string()
-        });
+        let text = going.asked.begin.clone() + &self.model.tokenizer().decode(answer);
+        let text = match (drawn.end, self.recipe.unfinished) {
+            (Some(Finish::Stop(_)), _) => Some(&text[..]),
+            (_, Unfinished::Cut) => whole_sentences(&text),
+            (_, Unfinished::Drop) => None,
+        };
+        let line = text.map(|text| record(self.recipe.shape, going, text).to_string());
         let index = going.index;
         self.whole.insert(
             index,
@@ -240,6 +257,13 @@ impl Work<'_> {
         *place = None;
         sequences.end(drawn.sequence);
     }
+}
+
+/// A text up to the end of its last whole sentence.
+fn whole_sentences(text: &str) -> Option<&str> {
+    let end = text.rfind(['.', '!', '?'])? + 1;
+    let rest = text[end..].trim_start_matches(['"', '\'', '”', '’', ')']);
+    Some(&text[..text.len() - rest.len()])
 }
 
 fn record(shape: Shape, going: &Going, text: &str) -> Value {
@@ -280,6 +304,18 @@ temperature = 0.5";
             assert!(prompt.contains(word), "{prompt}: {begin}");
         }
         assert_eq!(recipe.params(3).unwrap().seed, 8);
+    }
+
+    #[test]
+    fn a_text_is_cut_behind_its_last_sentence() {
+        for (text, cut) in [
+            ("A hen. A cow and", Some("A hen.")),
+            ("“A hen!” A", Some("“A hen!”")),
+            ("It said (no?). It", Some("It said (no?).")),
+            ("A hen and a", None),
+        ] {
+            assert_eq!(whole_sentences(text), cut);
+        }
     }
 
     #[test]

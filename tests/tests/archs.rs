@@ -95,10 +95,9 @@ fn every_architecture_gives_its_golden_logits() {
             .unwrap();
         let largest = want.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
         let mut worst = 0.0_f32;
-        for (row, want) in want.chunks(model.spec().vocabulary as usize).enumerate() {
-            for (got, want) in backend.logits(row).iter().zip(want) {
-                worst = worst.max((got - want).abs() / largest);
-            }
+        let rows = want.len() / model.spec().vocabulary as usize;
+        for (got, want) in backend.logits(0..rows).iter().zip(want) {
+            worst = worst.max((got - want).abs() / largest);
         }
         assert!(worst <= 1e-5, "{name}: {worst:e} of the largest logit");
     }

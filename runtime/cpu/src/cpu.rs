@@ -1,5 +1,6 @@
 //! The backend: a plan, its operations, the file's bytes, an arena and a team.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use inkstone_model::weights::Stored;
@@ -218,18 +219,18 @@ where
         if unread.into_inner() {
             return Err(Fault::Unread);
         }
-        match (0..batch.wanted_rows()).find(|row| !all_finite(self.logits(*row))) {
+        match (0..batch.wanted_rows()).find(|&row| !all_finite(self.logits(row..row + 1))) {
             Some(row) => Err(Fault::NotFinite { row: row as u32 }),
             None => Ok(()),
         }
     }
 
-    fn logits(&mut self, row: usize) -> &mut [f32] {
+    fn logits(&mut self, rows: Range<usize>) -> &mut [f32] {
         let place = self.plan.slot(Slot::Logits);
         numbers(
             self.arena.as_mut(),
-            place.values + row * place.width * size_of::<f32>(),
-            place.width,
+            place.values + rows.start * place.width * size_of::<f32>(),
+            rows.len() * place.width,
         )
     }
 

@@ -67,9 +67,7 @@ fn run(backend: &mut dyn Backend, tokens: &[u32], chunk: usize) -> Vec<u32> {
         backend
             .run(&batch(tokens, (i * chunk) as u32, Wanted::All))
             .unwrap();
-        for row in 0..tokens.len() {
-            bits.extend(backend.logits(row).iter().map(|x| x.to_bits()));
-        }
+        bits.extend(backend.logits(0..tokens.len()).iter().map(|x| x.to_bits()));
     }
     bits
 }
@@ -320,9 +318,7 @@ fn saved_caches_are_loaded_back() {
                 .run(&batch(&tokens[115..], 115, Wanted::All))
                 .unwrap();
         }
-        for row in 0..5 {
-            assert_eq!(first.logits(row), second.logits(row));
-        }
+        assert_eq!(first.logits(0..5), second.logits(0..5));
     }
 }
 
@@ -373,11 +369,11 @@ fn what_is_wanted_decides_which_logits_are_kept() {
         Isa::detect(),
     );
     cpu.run(&batch(&tokens, 0, Wanted::All)).unwrap();
-    let last = cpu.logits(9).to_vec();
+    let last = cpu.logits(9..10).to_vec();
     cpu.run(&batch(&tokens, 0, Wanted::Last)).unwrap();
-    assert_eq!(cpu.logits(0), last);
+    assert_eq!(cpu.logits(0..1), last);
     cpu.run(&batch(&tokens, 0, Wanted::None)).unwrap();
-    assert_eq!(cpu.logits(0), last, "nothing is written");
+    assert_eq!(cpu.logits(0..1), last, "nothing is written");
 }
 
 #[test]
@@ -522,7 +518,11 @@ fn beside(backend: &mut dyn Backend, texts: &[Vec<u32>], want: &[Vec<u32>]) {
         position: position as u32,
     };
     let check = |backend: &mut dyn Backend, row: usize, place: Place| {
-        let logits: Vec<u32> = backend.logits(row).iter().map(|x| x.to_bits()).collect();
+        let logits: Vec<u32> = backend
+            .logits(row..row + 1)
+            .iter()
+            .map(|x| x.to_bits())
+            .collect();
         let (all, at) = (&want[place.sequence as usize], place.position as usize);
         assert_eq!(
             logits,

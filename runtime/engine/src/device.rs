@@ -1,5 +1,7 @@
 //! What models run on: a table. Nobody above matches on a device.
 
+use core::ops::Range;
+
 use inkstone_cpu::{Cpu, CpuError, ISAS, Isa, IsaError, Limit, Parallel, Team};
 use inkstone_model::reference::Reference;
 use inkstone_model::{Backend, Batch, Fault, Op, Slot};
@@ -121,8 +123,8 @@ impl Backend for Running {
         self.backend.run(batch)
     }
 
-    fn logits(&mut self, row: usize) -> &mut [f32] {
-        self.backend.logits(row)
+    fn logits(&mut self, rows: Range<usize>) -> &mut [f32] {
+        self.backend.logits(rows)
     }
 
     fn read(&self, slot: Slot, row: usize, out: &mut [f32]) {

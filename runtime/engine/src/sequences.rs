@@ -1,5 +1,8 @@
 //! Several sequences of one model that take their steps together, so that each weight is read once for all of them.
 
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
 use inkstone_model::{Backend, Batch, Fault, Place, Places, SessionError, Wanted};
 
 use crate::cancel::Canceller;
@@ -207,7 +210,9 @@ impl Sequences {
         self.heard(run)?;
         self.all[index].done = end;
         if end == fed {
-            self.draw(index, 0);
+            let logits = self.backend.logits(0..1);
+            self.all[index].draw(logits);
+            self.tell(index);
         }
         Ok(())
     }
@@ -233,12 +238,34 @@ impl Sequences {
             stop: Some(self.canceller.flag()),
         });
         self.heard(run)?;
+        self.draw();
         for row in 0..self.places.len() {
             let index = self.places[row].sequence as usize;
             self.all[index].done += 1;
-            self.draw(index, row);
+            self.tell(index);
         }
         Ok(())
+    }
+
+    /// Draws the next token of all that go on, each by its row of logits, on as many threads as the plan has.
+    fn draw(&mut self) {
+        let rows = self.places.len();
+        let logits = self.backend.logits(0..rows);
+        let each = logits.chunks(self.model.spec().vocabulary as usize);
+        let work = Mutex::new(self.all.iter_mut().filter(|s| s.going).zip(each));
+        let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let draw = || {
+            while let Some((sequence, logits)) = next() {
+                sequence.draw(logits);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..rows.min(self.plan.config.threads as usize) {
+                // The others do the share of one that cannot be had.
+                let _ = thread::Builder::new().spawn_scoped(scope, draw);
+            }
+            draw();
+        });
     }
 
     fn heard(&self, run: core::result::Result<(), Fault>) -> Result<()> {
@@ -248,13 +275,10 @@ impl Sequences {
         run.map_err(|fault| SessionError::Fault(fault).into())
     }
 
-    /// Draws a sequence's next token from a row of logits.
-    fn draw(&mut self, index: usize, row: usize) {
+    /// Adds what a sequence has drawn to what the step tells.
+    fn tell(&mut self, index: usize) {
         let sequence = &mut self.all[index];
-        let place = sequence.tokens.len() as u64;
-        let token = sequence.sampler.sample(self.backend.logits(row), place);
-        sequence.sampler.accept(token);
-        sequence.tokens.push(token);
+        let token = sequence.tokens[sequence.tokens.len() - 1];
         let end = if self.model.stops().contains(&token) {
             Some(Finish::Stop(token))
         } else if sequence.tokens.len() == self.plan.config.context as usize {
@@ -268,5 +292,14 @@ impl Sequences {
             token,
             end,
         });
+    }
+}
+
+impl Sequence {
+    /// Draws its next token from a row of logits.
+    fn draw(&mut self, logits: &[f32]) {
+        let token = self.sampler.sample(logits, self.tokens.len() as u64);
+        self.sampler.accept(token);
+        self.tokens.push(token);
     }
 }

@@ -1,5 +1,6 @@
 //! What runs a plan.
 
+use core::ops::Range;
 use core::sync::atomic::AtomicBool;
 
 use crate::plan::{Plan, Slot};
@@ -99,8 +100,8 @@ pub trait Backend {
     /// See [`Fault`].
     fn run(&mut self, batch: &Batch<'_>) -> Result<(), Fault>;
 
-    /// Row `row` of the last run's wanted logits, `vocabulary` long.
-    fn logits(&mut self, row: usize) -> &mut [f32];
+    /// Rows of the last run's wanted logits, one behind the other, each `vocabulary` long.
+    fn logits(&mut self, rows: Range<usize>) -> &mut [f32];
 
     /// Copies row `row` of a slot that keeps numbers out; for tests of single operations.
     fn read(&self, slot: Slot, row: usize, out: &mut [f32]);

@@ -5,6 +5,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use inkstone_quant::activation::{groups, quantize, quantize_to};
 use inkstone_quant::{ActRow, hadamard, math, reference};
@@ -294,7 +295,7 @@ impl Kept {
         q_scale: f32,
         kv_head: usize,
         tile: usize,
-        visible: core::ops::Range<usize>,
+        visible: Range<usize>,
     ) -> (f32, f32, Vec<f32>) {
         let width = self.cache.width;
         let mut scores = [f32::NEG_INFINITY; TILE];
@@ -409,8 +410,9 @@ impl<W: Stored> Backend for Reference<W> {
         }
     }
 
-    fn logits(&mut self, row: usize) -> &mut [f32] {
-        self.row_mut(Slot::Logits, row)
+    fn logits(&mut self, rows: Range<usize>) -> &mut [f32] {
+        let width = self.plan.slot(Slot::Logits).width;
+        &mut self.slots[Slot::Logits as usize][rows.start * width..rows.end * width]
     }
 
     fn read(&self, slot: Slot, row: usize, out: &mut [f32]) {
@@ -420,9 +422,7 @@ impl<W: Stored> Backend for Reference<W> {
     fn save(&self, positions: u32, sink: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.layers.iter().all(|layer| {
             let (planes, scales) = layer.saved(positions);
-            let numbers = |x: &[f32],
-                           range: &core::ops::Range<usize>,
-                           sink: &mut dyn FnMut(&[u8]) -> bool| {
+            let numbers = |x: &[f32], range: &Range<usize>, sink: &mut dyn FnMut(&[u8]) -> bool| {
                 x[range.clone()].iter().all(|x| sink(&x.to_le_bytes()))
             };
             planes
@@ -437,16 +437,15 @@ impl<W: Stored> Backend for Reference<W> {
     fn load(&mut self, positions: u32, source: &mut dyn FnMut(&mut [u8]) -> bool) -> bool {
         self.layers.iter_mut().all(|layer| {
             let (planes, scales) = layer.saved(positions);
-            let numbers = |x: &mut [f32],
-                           range: &core::ops::Range<usize>,
-                           source: &mut dyn FnMut(&mut [u8]) -> bool| {
-                x[range.clone()].iter_mut().all(|x| {
-                    let mut bytes = [0; 4];
-                    let more = source(&mut bytes);
-                    *x = f32::from_le_bytes(bytes);
-                    more
-                })
-            };
+            let numbers =
+                |x: &mut [f32], range: &Range<usize>, source: &mut dyn FnMut(&mut [u8]) -> bool| {
+                    x[range.clone()].iter_mut().all(|x| {
+                        let mut bytes = [0; 4];
+                        let more = source(&mut bytes);
+                        *x = f32::from_le_bytes(bytes);
+                        more
+                    })
+                };
             planes
                 .iter()
                 .all(|r| numbers(&mut layer.k, r, source) && numbers(&mut layer.v, r, source))
@@ -460,10 +459,7 @@ impl<W: Stored> Backend for Reference<W> {
 
 impl Kept {
     /// Ranges, one a head, of elements and of scales that hold positions below `positions`.
-    fn saved(
-        &self,
-        positions: u32,
-    ) -> (Vec<core::ops::Range<usize>>, Vec<core::ops::Range<usize>>) {
+    fn saved(&self, positions: u32) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
         let held = (positions as usize).min(self.cache.positions);
         let cells = |head: usize| head * self.cache.positions..head * self.cache.positions + held;
         let scales: Vec<_> = (0..self.cache.heads).map(cells).collect();

@@ -285,7 +285,7 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
 
     /// Row `row` of the last step's logits: row 0 after [`Step::Ready`].
     pub fn logits(&mut self, row: usize) -> &mut [f32] {
-        self.backend.logits(row)
+        self.backend.logits(row..row + 1)
     }
 
     /// The earliest position that [`Self::rewind`] can go back to.

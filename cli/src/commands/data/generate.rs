@@ -21,7 +21,8 @@ use crate::terminal::Terminal;
 /// A recipe in TOML names `prompts`, what answers `begin` with, `words` that are put into both by lot, and how answers are
 /// drawn (`sampling`, `tokens`, `seed`); `shape` is "messages" or "text". Many answers are drawn side by side, so that
 /// each weight is read once for all of them. A record depends on the recipe, the model and its number alone; answers that
-/// are not over in time are left out. The same command goes on where it stopped.
+/// are not over in time are left out, or with `unfinished = "cut"` end with their last whole sentence. The same command
+/// goes on where it stopped.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  inkstone data generate stories.toml -m smollm2-135m -n 1000 -o stories.jsonl"

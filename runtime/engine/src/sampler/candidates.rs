@@ -2,7 +2,7 @@
 
 use core::cmp::Ordering;
 
-use inkstone_model::math::exp;
+use inkstone_model::math::{LANES, exp};
 
 /// A token in the running.
 #[derive(Debug, Clone, Copy)]
@@ -35,17 +35,17 @@ impl Candidates {
     pub(super) fn load(&mut self, logits: &[f32]) {
         self.items.clear();
         self.sorted = false;
-        let usable = |(id, &logit): (usize, &f32)| {
+        let candidate = |(id, &logit): (usize, &f32)| Candidate {
+            id: id as u32,
             // Adding zero makes −0 and +0 tie.
-            let logit = logit.min(f32::MAX) + 0.0;
-            (logits[id] > f32::NEG_INFINITY).then_some(Candidate {
-                id: id as u32,
-                logit,
-                key: 0.0,
-            })
+            logit: logit.min(f32::MAX) + 0.0,
+            key: 0.0,
         };
-        self.items
-            .extend(logits.iter().enumerate().filter_map(usable));
+        self.items.extend(logits.iter().enumerate().map(candidate));
+        let usable = |logit: f32| logit > f32::NEG_INFINITY;
+        if !logits.iter().fold(true, |all, &x| all & usable(x)) {
+            self.items.retain(|item| usable(logits[item.id as usize]));
+        }
         if self.items.is_empty() {
             self.items.push(Candidate {
                 id: 0,
@@ -79,18 +79,35 @@ impl Candidates {
         if self.sorted {
             return self.items[0].logit;
         }
-        self.items
-            .iter()
-            .fold(f32::MIN, |highest, item| highest.max(item.logit))
+        let mut lanes = [f32::MIN; LANES];
+        for items in self.items.chunks(LANES) {
+            for (lane, item) in lanes.iter_mut().zip(items) {
+                *lane = if item.logit > *lane {
+                    item.logit
+                } else {
+                    *lane
+                };
+            }
+        }
+        lanes.into_iter().fold(f32::MIN, f32::max)
     }
 
-    /// The softmax's sum: `Σ exp(logit − highest)`.
+    /// The softmax's sum: `Σ exp(logit − highest)`, in the order of the candidates.
     pub(super) fn total(&self) -> f64 {
+        const BLOCK: usize = 64;
         let highest = self.highest();
-        self.items
-            .iter()
-            .map(|item| f64::from(exp(item.logit - highest)))
-            .sum()
+        let mut weights = [0.0; BLOCK];
+        let mut sum = 0.0;
+        for items in self.items.chunks(BLOCK) {
+            // Apart from the sum, which has an order, so that several are computed at a time.
+            for (weight, item) in weights.iter_mut().zip(items) {
+                *weight = exp(item.logit - highest);
+            }
+            weights[..items.len()]
+                .iter()
+                .for_each(|&weight| sum += f64::from(weight));
+        }
+        sum
     }
 
     /// Keeps the `count` best, at least one, in descending order.

@@ -18,7 +18,12 @@ pub(super) fn top_k(stage: &mut Stage<'_>) {
 /// Top-p: the smallest set of the best whose probability reaches `p` stays (Holtzman et al. 2019, arXiv:1904.09751).
 pub(super) fn top_p(stage: &mut Stage<'_>) {
     let highest = stage.candidates.highest();
-    let wanted = f64::from(stage.params.top_p) * stage.candidates.total();
+    let total = stage.candidates.total();
+    let wanted = f64::from(stage.params.top_p) * total;
+    // All that lie below this come to less than what may go, by a factor e that outweighs every rounding: there is no
+    // need to sort them.
+    let least = (total - wanted) / stage.candidates.items().len() as f64;
+    stage.candidates.keep_from(highest + ln(least as f32) - 1.0);
     let mut sum = 0.0;
     stage.candidates.keep_best_until(|candidate, _| {
         sum += f64::from(exp(candidate.logit - highest));
