@@ -18,8 +18,8 @@ target=${CARGO_TARGET_DIR:-target}
 work=$target/agreement
 mkdir -p "$work"
 [ "$how" = full ] && chunks=14 greedy=24 || chunks=1 greedy=6
-# One package at a time: together they would share features, and llama.cpp would be compiled again.
-cargo build --quiet --release --package inkstone-oracle
+# As one of the whole set: alone, its package has other features, and much is compiled again, llama.cpp too.
+cargo build --quiet --release --workspace --features inkstone-benches/peer --bin oracle
 [ -n "${INKSTONE:-}" ] || cargo build --quiet --release --package inkstone-cli
 inkstone=${INKSTONE:-$target/release/inkstone}
 oracle=$target/release/oracle
