@@ -18,8 +18,9 @@ target=${CARGO_TARGET_DIR:-target}
 work=$target/agreement
 mkdir -p "$work"
 [ "$how" = full ] && chunks=14 greedy=24 || chunks=1 greedy=6
-# As one of the whole set: alone, its package has other features, and much is compiled again, llama.cpp too.
-cargo build --quiet --release --workspace --features inkstone-benches/peer --bin oracle
+# As one of the whole set, with what tests depend on, as an example does: any other has other features, and much is
+# compiled again, llama.cpp too.
+cargo build --quiet --release --workspace --features inkstone-benches/peer --bin oracle --example steps
 [ -n "${INKSTONE:-}" ] || cargo build --quiet --release --package inkstone-cli
 inkstone=${INKSTONE:-$target/release/inkstone}
 oracle=$target/release/oracle

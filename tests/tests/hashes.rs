@@ -10,6 +10,7 @@ use inkstone_engine::{KVS, Kv, Model, SessionConfig};
 use inkstone_tests::needs;
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::{env, fs};
 
@@ -21,6 +22,9 @@ static CHUNKS: &[u32] = &[1, 17, 512];
 
 /// Hashes by name, as they are now.
 static FOUND: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+/// Where real models lie, converted.
+static CONVERTED: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
 
 fn main() {
     let mut trials = Vec::new();
@@ -35,12 +39,12 @@ fn main() {
     }
     for name in support::REAL {
         let present = needs::model(&format!("{name}.gguf")).is_some();
-        trials.push(needs::trial(
-            format!("one_hash_of {name}"),
-            present,
-            "models",
-            || real(name),
-        ));
+        for &(kv_name, kv) in stored() {
+            let name_of_trial = format!("one_hash_of {name} {kv_name}");
+            trials.push(needs::trial(name_of_trial, present, "models", move || {
+                real(name, kv_name, kv)
+            }));
+        }
     }
     trials.push(Trial::test(
         "flushing_denormals_in_the_host_changes_nothing",
@@ -48,6 +52,9 @@ fn main() {
     ));
     let arguments = libtest_mimic::Arguments::from_args();
     let conclusion = libtest_mimic::run(&arguments, trials);
+    for path in CONVERTED.lock().expect("the trials are over").values() {
+        let _ = fs::remove_file(path);
+    }
     if env::var_os("INKSTONE_BLESS").is_some() {
         let found = FOUND.lock().expect("the trials are over");
         support::golden::renew(GOLDEN, found.clone());
@@ -80,31 +87,31 @@ fn tiny(name: &str, model: &Model, kv: Kv) -> Result<(), Failed> {
 }
 
 /// Beyond the window; the slow ways of computing once each, the fast ones in all combinations.
-fn real(name: &str) -> Result<(), Failed> {
-    let path = support::converted(name).ok_or("the model was there a moment ago")?;
-    let model = Model::open(&path)?;
+fn real(name: &'static str, kv_name: &str, kv: Kv) -> Result<(), Failed> {
+    let model = converted(name)?;
     let window = model.layers().iter().filter_map(|layer| layer.window).max();
     let tokens = support::tokens(window.unwrap_or(64) + 70, model.spec().vocabulary);
-    for &(kv_name, kv) in stored() {
-        let mut truth: Option<String> = None;
-        for (rank, isa) in isas().rev().enumerate() {
-            for (threads, chunk) in combinations(rank) {
-                let hash = support::hash_of_last(
-                    &model,
-                    &config(kv, threads, chunk, Some(isa)),
-                    &tokens,
-                    4,
-                );
-                let how = format!("{name} {kv_name}: {isa}, {threads} threads, chunks of {chunk}");
-                equal(truth.get_or_insert_with(|| hash.clone()), &hash, &how)?;
-            }
+    let mut truth: Option<String> = None;
+    for (rank, isa) in isas().rev().enumerate() {
+        for (threads, chunk) in combinations(rank) {
+            let config = config(kv, threads, chunk, Some(isa));
+            let hash = support::hash_of_last(&model, &config, &tokens, 4);
+            let how = format!("{name} {kv_name}: {isa}, {threads} threads, chunks of {chunk}");
+            equal(truth.get_or_insert_with(|| hash.clone()), &hash, &how)?;
         }
-        pinned(
-            &format!("{name} {kv_name}"),
-            truth.ok_or("there is a portable instruction set")?,
-        )?;
     }
-    Ok(fs::remove_file(path)?)
+    let truth = truth.ok_or("there is a portable instruction set")?;
+    pinned(&format!("{name} {kv_name}"), truth)
+}
+
+/// A real model, converted by the first trial that wants it.
+fn converted(name: &'static str) -> Result<Model, Failed> {
+    let mut all = CONVERTED.lock().map_err(|_| "it cannot be converted")?;
+    if !all.contains_key(name) {
+        let path = support::converted(name).ok_or("the model was there a moment ago")?;
+        all.insert(name, path);
+    }
+    Ok(Model::open(&all[name])?)
 }
 
 /// The best instruction set in every way, the others in two.
