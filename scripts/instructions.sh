@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 record=benches/record/instructions.txt
 target=${CARGO_TARGET_DIR:-target}
-cargo build --quiet --release --example steps
+cargo build --quiet --release --package inkstone-engine --example steps
 [ -n "${INKSTONE:-}" ] || cargo build --quiet --release --package inkstone-cli
 inkstone=${INKSTONE:-$target/release/inkstone}
 

@@ -5,6 +5,7 @@
 //! that one. Each chunk is run on its own; of its tokens those after place `context / 2` are scored, each by the logits
 //! of the token before it. The result is `exp` of the mean of their negative log-likelihoods.
 
+use core::f64::consts::LOG2_E;
 use core::fmt;
 
 use inkstone_engine::math::exp;
@@ -54,6 +55,8 @@ pub struct Report {
     pub error: f64,
     /// Mean negative log-likelihood of a scored token, natural logarithm.
     pub nll: f64,
+    /// Bits that a byte of the scored tokens' text costs: models with other vocabularies can be compared by it.
+    pub bits_per_byte: f64,
     /// Tokens scored.
     pub tokens: u64,
     /// Chunks run.
@@ -251,6 +254,7 @@ fn score(session: &mut Session, model: &Model, chunk: &[u32], sum: &mut Sum) -> 
         }
         for row in 0..rows {
             let next = chunk[before + row as usize + 1];
+            sum.bytes += tokenizer.token_bytes(next).map_or(0, <[u8]>::len) as u64;
             sum.add(cost(session.logits(row), next as usize));
         }
     }
@@ -276,6 +280,8 @@ struct Sum {
     costs: f64,
     squares: f64,
     tokens: u64,
+    /// What the tokens stand for, where that is counted.
+    bytes: u64,
 }
 
 impl Sum {
@@ -298,6 +304,7 @@ impl Sum {
             perplexity,
             error: deviation * perplexity,
             nll,
+            bits_per_byte: self.costs * LOG2_E / self.bytes.max(1) as f64,
             tokens: self.tokens,
             chunks,
             context,

@@ -41,6 +41,9 @@ fn it_is_what_the_definition_says() {
     assert_eq!((report.tokens, report.chunks, report.context), (27, 3, 20));
     assert!((report.nll - nll).abs() < 1e-5, "{} {nll}", report.nll);
     assert_eq!(report.perplexity, report.nll.exp());
+    // A token is a byte here.
+    let bits = report.nll / core::f64::consts::LN_2;
+    assert!((report.bits_per_byte - bits).abs() < 1e-12);
     assert_eq!(
         heard.iter().map(|c| (c.done, c.total)).collect::<Vec<_>>(),
         [(1, 3), (2, 3), (3, 3)]

@@ -57,6 +57,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         "perplexity": report.perplexity,
         "error": report.error,
         "nll": report.nll,
+        "bits_per_byte": report.bits_per_byte,
         "tokens": report.tokens,
         "chunks": report.chunks,
         "context": report.context,
@@ -65,8 +66,13 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     terminal.result(&value, |out| {
         writeln!(
             out,
-            "perplexity {:.4} ± {:.4} over {} chunks of {}, {} tokens scored",
-            report.perplexity, report.error, report.chunks, report.context, report.tokens
+            "perplexity {:.4} ± {:.4}, {:.4} bits a byte, over {} chunks of {}, {} tokens scored",
+            report.perplexity,
+            report.error,
+            report.bits_per_byte,
+            report.chunks,
+            report.context,
+            report.tokens
         )
     })
 }
