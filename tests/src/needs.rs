@@ -26,8 +26,11 @@ pub fn model(name: &str) -> Option<PathBuf> {
     existing("INKSTONE_MODELS", "models", name)
 }
 
-/// The program `name`, if this machine has it.
+/// The program `name`, if this machine has it; WebAssembly could start none.
 pub fn program(name: &str) -> Option<PathBuf> {
+    if cfg!(target_family = "wasm") {
+        return None;
+    }
     let folders = env::var_os("PATH").unwrap_or_default();
     let paths = env::split_paths(&folders).map(|folder| folder.join(name));
     paths.into_iter().find(|path| path.is_file())
