@@ -78,6 +78,7 @@ impl Panels {
             tiles: &self.bytes,
             scales: &self.scales,
             minima: self.minimum.then_some(&self.scales),
+            next: &[],
         }
     }
 }

@@ -115,6 +115,8 @@ pub struct Panel<'a> {
     pub scales: &'a [[f32; PANEL]],
     /// The minimum of each group and row, where there are minima.
     pub minima: Option<&'a [[f32; PANEL]]>,
+    /// What is read after this panel, which a kernel may ask memory for while it multiplies.
+    pub next: &'a [u8],
 }
 
 /// Rows of rounded activations, each padded with zero codes to `groups` groups.

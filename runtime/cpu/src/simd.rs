@@ -4,6 +4,7 @@
 mod avx2;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod avx512;
+mod group;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
 mod portable;
@@ -55,6 +56,8 @@ pub(crate) use run::run;
 ))]
 pub(crate) use simd128::Simd128;
 
+use inkstone_quant::GROUP;
+
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
 
@@ -89,6 +92,12 @@ pub(crate) trait Simd: Copy {
     /// Adds to each lane the products of its four bytes of `k` with `q`; no byte is −128.
     fn dot(self, sum: Self::I, k: &[[i8; 4]; LANES], q: [i8; 4]) -> Self::I;
     fn to_f32(self, x: Self::I) -> Self::F;
+
+    /// Rounds as [`inkstone_quant::activation::quantize_group`]; gives the scale, and the sums of both halves' codes.
+    #[inline(always)]
+    fn round(self, x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, [i32; 2]) {
+        group::round(x, codes)
+    }
 }
 
 /// Work written once for all instruction sets. `run` and all it calls must be `#[inline(always)]`, so that it is

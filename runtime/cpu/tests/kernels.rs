@@ -209,6 +209,8 @@ fn check(
             tiles: &bytes[skip..],
             scales,
             minima: codec.minimum.then_some(minima.as_slice()),
+            // Any bytes, which change nothing.
+            next: bytes,
         })
         .collect();
     let mut out = vec![[f32::NAN; PANEL]; tokens * panels.len()];

@@ -23,6 +23,7 @@ pub(super) struct At<const P: usize, const T: usize> {
 
 impl<const P: usize, const T: usize> At<P, T> {
     /// The first tile of panels `0 .. P`, and of rows `first .. first + T`.
+    #[inline(always)]
     pub(super) fn new(job: &Job<'_>, first: usize) -> At<P, T> {
         let (panels, rows) = (&job.panels[..P], &job.rows);
         let cell = |t: usize| (first + t) * rows.groups;
@@ -33,9 +34,9 @@ impl<const P: usize, const T: usize> At<P, T> {
             minima: minima.then(|| {
                 core::array::from_fn(|p| panels[p].minima.map_or(&[][..], |m| m).as_ptr().cast())
             }),
-            codes: core::array::from_fn(|t| rows.codes[cell(t) * GROUP..].as_ptr()),
-            scales_a: core::array::from_fn(|t| rows.scales[cell(t)..].as_ptr()),
-            sums: core::array::from_fn(|t| rows.sums[cell(t) * 2..].as_ptr()),
+            codes: core::array::from_fn(|t| rows.codes.as_ptr().wrapping_add(cell(t) * GROUP)),
+            scales_a: core::array::from_fn(|t| rows.scales.as_ptr().wrapping_add(cell(t))),
+            sums: core::array::from_fn(|t| rows.sums.as_ptr().wrapping_add(cell(t) * 2)),
         }
     }
 

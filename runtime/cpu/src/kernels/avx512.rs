@@ -140,6 +140,7 @@ unsafe fn ahead<C: Unpack, const HALVES: bool>(
                 tiles: unsafe { core::slice::from_raw_parts(to, tiles * Ahead::<C>::STEP) },
                 scales: &panel.scales[tile * groups..],
                 minima: panel.minima.map(|minima| &minima[tile * groups..]),
+                next: &[],
             };
         }
         let some = Job {
@@ -152,8 +153,23 @@ unsafe fn ahead<C: Unpack, const HALVES: bool>(
                 ..job.rows
             },
         };
+        for panel in panels {
+            let part = |tile| panel.next.len() / job.tiles * tile;
+            ask(&panel.next[part(tile)..part(tile + tiles)]);
+        }
         // SAFETY: the caller's promise, of some of the tiles.
         unsafe { rows::<Ahead<C>, PANELS, HALVES>(&some, first, tile > 0, out) };
+    }
+}
+
+/// Asks for bytes that will be read later.
+fn ask(bytes: &[u8]) {
+    for line in bytes.chunks(64) {
+        #[allow(unused_unsafe, reason = "later compilers have it safe")]
+        // SAFETY: a hint, which reads nothing.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast())
+        };
     }
 }
 
@@ -214,10 +230,13 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
     out: &mut [Products],
 ) -> usize {
     let mut acc = [[_mm512_setzero_ps(); P]; T];
+    let out = &mut out[..T * P];
     if on {
-        for (acc, from) in acc.as_flattened_mut().iter_mut().zip(&*out) {
-            // SAFETY: `from` is sixteen floats.
-            *acc = unsafe { _mm512_loadu_ps(from.as_ptr()) };
+        for t in 0..T {
+            for p in 0..P {
+                // SAFETY: sixteen floats are read.
+                acc[t][p] = unsafe { _mm512_loadu_ps(out[t * P + p].as_ptr()) };
+            }
         }
     }
     let mut at = At::<P, T>::new(job, first);
@@ -259,9 +278,11 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
         }
         at.step(C::STEP, if HALVES { 2 } else { 1 });
     }
-    for (to, acc) in out.iter_mut().zip(acc.as_flattened()) {
-        // SAFETY: `to` is sixteen floats.
-        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), *acc) };
+    for t in 0..T {
+        for p in 0..P {
+            // SAFETY: sixteen floats are written.
+            unsafe { _mm512_storeu_ps(out[t * P + p].as_mut_ptr(), acc[t][p]) };
+        }
     }
     T
 }
@@ -273,7 +294,7 @@ fn start<C: Unpack, const P: usize, const T: usize>(sums: &[i32; T]) -> [[__m512
     let mut start = [[_mm512_setzero_si512(); P]; T];
     if const { C::CODES.bias() != 0 } {
         for (start, sum) in start.iter_mut().zip(sums) {
-            *start = [_mm512_set1_epi32(-C::CODES.bias() * sum); P];
+            *start = [_mm512_set1_epi32(const { -C::CODES.bias() } * sum); P];
         }
     }
     start

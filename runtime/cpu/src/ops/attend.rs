@@ -4,6 +4,7 @@
 //! joined to what earlier ones gave.
 #![allow(unsafe_code)]
 
+mod softmax;
 mod tile;
 
 use core::ops::Range;
@@ -18,21 +19,25 @@ use super::{Run, round};
 use crate::arena::{Arena, Plain, cut, quads_of, share};
 use crate::simd::{self, LANES, Simd, Task};
 use crate::team::Worker;
-use tile::{Keys, Queries, Tile, Values};
+use softmax::{Sum, join, softmax};
+use tile::{Joined, Keys, Queries, Tile, Values};
 
 /// Query heads over one key head that are worked on together, at most.
 const TOGETHER: usize = if cfg!(feature = "small") { 1 } else { 4 };
 
 /// Tokens of a unit, at most.
-const TOKENS: usize = 16;
+const TOKENS: usize = if cfg!(feature = "small") { 16 } else { 32 };
+
+/// Tokens that meet a tile together, at most: its keys, then its values are in the first cache for all of them.
+const AT_ONCE: usize = if cfg!(feature = "small") { 1 } else { 4 };
 
 /// Query heads of a unit, at most.
 const HEADS: usize = 8;
 
-/// Numbers of scratch that are needed: a tile's keys and values, what it gives, rounded queries and their scales, sums.
+/// Numbers of scratch that are needed: a tile's keys and values, scores, rounded queries and their scales, sums.
 pub(super) fn scratch(op: &Attend) -> usize {
-    let width = op.cache.width;
-    (2 * TILE + TOGETHER) * width + TOKENS * HEADS * (quads(&op.cache) + 1 + 2)
+    let heads = (op.heads / op.cache.heads).min(HEADS);
+    2 * TILE * op.cache.width + AT_ONCE * heads * TILE + TOKENS * HEADS * (quads(&op.cache) + 1 + 2)
 }
 
 /// Quads of a rounded query: as many as keys have.
@@ -241,7 +246,7 @@ impl Task for Attention<'_, '_> {
             || cfg!(feature = "small");
         let keys = cut(&mut scratch, TILE * width);
         let values = cut(&mut scratch, TILE * width);
-        let given = cut(&mut scratch, TOGETHER * width);
+        let (scores, _) = cut(&mut scratch, AT_ONCE * n * TILE).as_chunks_mut::<TILE>();
         let (sums, _) = cut(&mut scratch, 2 * TOKENS * HEADS).as_chunks_mut::<2>();
         unit.ready();
         let rounded = Rounded::new(unit, scratch);
@@ -254,21 +259,18 @@ impl Task for Attention<'_, '_> {
             } else {
                 stored
             };
-            for (t, token) in unit.tokens.clone().enumerate() {
-                let seen = unit.seen(token);
-                let visible = seen.start.max(base)..seen.end.min(base + TILE);
-                if visible.is_empty() {
-                    continue;
-                }
+            for first in unit.tokens.clone().step_by(AT_ONCE) {
+                let tokens = first..unit.tokens.end.min(first + AT_ONCE);
+                let t = first - unit.tokens.start;
                 let step = Step {
                     unit,
                     tile,
-                    token,
+                    base,
                     rounded: rounded.of(t * n),
-                    fresh: base <= seen.start,
-                    visible: visible.start - base..visible.end - base,
+                    visible: visible(unit, base, &tokens),
+                    tokens,
                 };
-                step.run(simd, &mut sums[t * n..][..n], given);
+                step.run(simd, &mut sums[t * n..], scores);
             }
         }
         for (t, token) in unit.tokens.clone().enumerate() {
@@ -333,60 +335,152 @@ impl<'a> Rounded<'a> {
     }
 }
 
-/// A tile for a token and the heads of a unit.
+/// Positions of the tile from `base` on that some tokens see.
+#[inline(always)]
+fn visible(unit: &Unit<'_>, base: usize, tokens: &Range<usize>) -> [Range<usize>; AT_ONCE] {
+    let mut visible = [const { 0..0 }; AT_ONCE];
+    for (visible, token) in visible.iter_mut().zip(tokens.clone()) {
+        let seen = unit.seen(token);
+        let (start, end) = (seen.start.max(base), seen.end.min(base + TILE));
+        if start < end {
+            *visible = start - base..end - base;
+        }
+    }
+    visible
+}
+
+/// A tile for some tokens and the heads of a unit.
 struct Step<'a> {
     unit: &'a Unit<'a>,
     tile: Tile<'a>,
-    token: usize,
+    base: usize,
+    tokens: Range<usize>,
     rounded: Rounded<'a>,
-    /// Whether it is the first that the token sees.
-    fresh: bool,
-    /// Positions of the tile that it sees.
-    visible: Range<usize>,
+    /// Positions of the tile that each token sees.
+    visible: [Range<usize>; AT_ONCE],
 }
 
 impl Step<'_> {
-    /// `given` takes what the tile gives before it is joined.
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, sums: &mut [Sum], scores: &mut [[f32; TILE]]) {
+        let (op, n) = (self.unit.op, self.unit.heads.len());
+        let visible = &self.visible[..self.tokens.len()];
+        let rows = visible.len() * n;
+        let (scores, sums) = (&mut scores[..rows], &mut sums[..rows]);
+        for (t, scores) in scores.chunks_exact_mut(n).enumerate() {
+            self.token(simd, t, scores, &Phase::Scores);
+        }
+        let (mut given, mut factors) = ([[0.0; 2]; AT_ONCE * HEADS], [[0.0; 2]; AT_ONCE * HEADS]);
+        softmax(scores, n, visible, op.scale, op.cap, &mut given);
+        for p in &mut *scores {
+            self.tile.ready(p);
+        }
+        join(sums, &given, &mut factors);
+        for (t, p) in scores.chunks_exact_mut(n).enumerate() {
+            let heads = t * n..(t + 1) * n;
+            let fresh = self.base <= self.unit.seen(self.tokens.start + t).start;
+            if fresh {
+                sums[heads.clone()].copy_from_slice(&given[heads.clone()]);
+            }
+            let factors = (!fresh).then_some(&factors[heads]);
+            self.token(simd, t, p, &Phase::Values(factors));
+        }
+    }
+
+    /// A phase of the heads of token `t` of these.
     ///
     /// Each count of heads is a function of its own: within one, what any of them needs would be made ready for every
     /// token. Where flash is dearer than time there is one count.
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, sums: &mut [[f32; 2]], given: &mut [f32]) {
-        let isa = self.unit.cx.isa;
-        for (i, sums) in sums.chunks_mut(TOGETHER).enumerate() {
-            let (first, given) = (i * TOGETHER, &mut *given);
-            match sums.len() {
-                _ if cfg!(feature = "small") => self.heads::<1>(first, sums, given).run(simd),
-                1 => simd::run(isa, self.heads::<1>(first, sums, given)),
-                2 => simd::run(isa, self.heads::<2>(first, sums, given)),
-                3 => simd::run(isa, self.heads::<3>(first, sums, given)),
-                _ => simd::run(isa, self.heads::<TOGETHER>(first, sums, given)),
-            }
+    fn token<S: Simd>(&self, simd: S, t: usize, p: &mut [[f32; TILE]], phase: &Phase<'_>) {
+        if self.visible[t].is_empty() {
+            return;
         }
-    }
-
-    #[inline(always)]
-    fn heads<'b, const N: usize>(
-        &'b self,
-        first: usize,
-        sums: &'b mut [[f32; 2]],
-        given: &'b mut [f32],
-    ) -> Heads<'b, N> {
-        Heads {
-            step: self,
-            first,
-            sums,
-            given,
+        let isa = self.unit.cx.isa;
+        for (i, p) in p.chunks_mut(TOGETHER).enumerate() {
+            let (first, n) = (i * TOGETHER, p.len());
+            let (step, phase) = (self, phase.of(first));
+            match n {
+                _ if cfg!(feature = "small") => Heads::<1> {
+                    step,
+                    t,
+                    first,
+                    p,
+                    phase,
+                }
+                .run(simd),
+                1 => simd::run(
+                    isa,
+                    Heads::<1> {
+                        step,
+                        t,
+                        first,
+                        p,
+                        phase,
+                    },
+                ),
+                2 => simd::run(
+                    isa,
+                    Heads::<2> {
+                        step,
+                        t,
+                        first,
+                        p,
+                        phase,
+                    },
+                ),
+                3 => simd::run(
+                    isa,
+                    Heads::<3> {
+                        step,
+                        t,
+                        first,
+                        p,
+                        phase,
+                    },
+                ),
+                _ => simd::run(
+                    isa,
+                    Heads::<TOGETHER> {
+                        step,
+                        t,
+                        first,
+                        p,
+                        phase,
+                    },
+                ),
+            }
         }
     }
 }
 
-/// `N` heads of a step's unit from `first` on.
+/// What is done with a tile.
+enum Phase<'a> {
+    /// Scores, from keys.
+    Scores,
+    /// Sums of values, with the factors of [`Joined`].
+    Values(Option<&'a [[f32; 2]]>),
+}
+
+impl<'a> Phase<'a> {
+    /// The same for heads `first` on.
+    #[inline(always)]
+    fn of(&self, first: usize) -> Phase<'a> {
+        match self {
+            Phase::Scores => Phase::Scores,
+            Phase::Values(factors) => Phase::Values(factors.map(|factors| &factors[first..])),
+        }
+    }
+}
+
+/// `N` heads of a step's token `t`, from head `first` of its unit on.
 struct Heads<'a, const N: usize> {
     step: &'a Step<'a>,
+    t: usize,
     first: usize,
-    sums: &'a mut [[f32; 2]],
-    given: &'a mut [f32],
+    /// Scores, or what became of them.
+    p: &'a mut [[f32; TILE]],
+    phase: Phase<'a>,
 }
 
 impl<const N: usize> Task for Heads<'_, N> {
@@ -394,41 +488,28 @@ impl<const N: usize> Task for Heads<'_, N> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Step {
-            unit,
-            tile,
-            token,
-            rounded,
-            fresh,
-            visible,
-        } = self.step;
+        let Heads { step, t, first, .. } = self;
+        let (unit, tile, visible) = (step.unit, step.tile, &step.visible[t]);
         let (cx, op, width) = (unit.cx, unit.op, unit.op.cache.width);
-        let at = (unit.heads.start + self.first) * width;
-        // SAFETY: a token's heads are given to one worker, and what it wrote of its queries it has written.
-        let q = unsafe { cx.read(op.q, *token, at, N * width) };
-        // SAFETY: a token's heads are given to one worker.
-        let to = unsafe { cx.write(op.to, *token, at, N * width) };
-        let query = Queries::<N> {
-            rows: q,
-            rounded: rounded.of(self.first),
-            scale: op.scale,
-            cap: op.cap,
-        };
-        let Some(sums) = self.sums.first_chunk_mut::<N>() else {
+        let (token, at) = (step.tokens.start + t, (unit.heads.start + first) * width);
+        let Some(p) = self.p.first_chunk_mut::<N>() else {
             return;
         };
-        if *fresh {
-            *sums = tile.attend(simd, width, &query, visible, to);
-            return;
-        }
-        let new = tile.attend(simd, width, &query, visible, self.given);
-        let factors = tile::join(sums, &new);
-        let rows = to
-            .chunks_exact_mut(width)
-            .zip(self.given.chunks_exact(width));
-        for ((a, b), (to, o)) in factors.into_iter().zip(rows) {
-            for (to, o) in to.iter_mut().zip(o) {
-                *to = *to * a + *o * b;
+        match self.phase {
+            Phase::Scores => {
+                // SAFETY: a token's heads are given to one worker, and what it wrote of its queries it has written.
+                let q = unsafe { cx.read(op.q, token, at, N * width) };
+                let query = Queries::<N> {
+                    rows: q,
+                    rounded: step.rounded.of(t * unit.heads.len() + first),
+                };
+                tile.scores(simd, width, &query, visible, p);
+            }
+            Phase::Values(factors) => {
+                // SAFETY: a token's heads are given to one worker.
+                let to = unsafe { cx.write(op.to, token, at, N * width) };
+                let factors = factors.and_then(<[_]>::first_chunk::<N>);
+                tile.values(simd, width, visible, p, Joined { to, factors });
             }
         }
     }

@@ -11,7 +11,7 @@ use inkstone_model::op::{Epilogue, Linear, Part};
 use inkstone_quant::activation::groups;
 use inkstone_quant::{Encoding, GROUP, PANEL};
 
-use super::finish::Finish;
+use super::finish::{Block, Finish};
 use super::{Run, float, room};
 use crate::arena::{bytes_of, cut, share};
 use crate::kernels::{Job, Kernel, Panel, Rows};
@@ -26,7 +26,7 @@ const PAIR: usize = 2;
 pub(super) const ROWS: usize = PAIR * PANEL;
 
 /// Rows of activations that a block is multiplied with at once, at most: their products stay in the first cache.
-const TOKENS: usize = 96;
+const TOKENS: usize = 128;
 
 /// Rows of activations up to which weights are streamed.
 const FEW: usize = 2;
@@ -75,7 +75,7 @@ pub(super) fn run(cx: &Run<'_>, op: &Linear, worker: &Worker<'_>) {
             } else {
                 task.blocks
                     .clone()
-                    .for_each(|block| task.multiply(block, scratch));
+                    .for_each(|block| task.multiply(block, worker.count, scratch));
             }
         }
     }
@@ -161,23 +161,26 @@ impl<'a> Share<'a> {
             for (source, products) in self.sources().zip(&mut products) {
                 source.stream(self.cx, rows, blocks.clone(), products, scratch);
             }
-            let [y, up] = &products;
-            for (block, (y, up)) in blocks.zip(y.iter().zip(up)) {
-                let up = self.sources[1].map(|_| &up[..self.rows]);
-                self.finish(block, 0, &y[..self.rows], up);
+            let [y, up] = &mut products;
+            for (block, (y, up)) in blocks.zip(y.iter_mut().zip(up)) {
+                self.finish(block, 0, &mut y[..self.rows], &mut up[..self.rows]);
             }
         }
     }
 
-    /// A block with all rows of activations.
-    fn multiply(&self, block: usize, scratch: &mut [f32]) {
+    /// A block with all rows of activations; the worker's next is likely `ahead` blocks further.
+    fn multiply(&self, block: usize, ahead: usize, scratch: &mut [f32]) {
         let mut scratch = &mut scratch[..];
         let blocks = self.sources.map(|source| {
             source.map(|source| {
                 let last = source.panels - 1;
                 // Where a matrix ends within a block, its last panel stands in for the one that is missing.
-                let panel =
-                    |half| source.panel(self.cx, last.min(block * PAIR + half), &mut scratch);
+                let panel = |half| {
+                    let index = last.min(block * PAIR + half);
+                    let next = source.next(self.cx, index + ahead * PAIR);
+                    let panel = source.panel(self.cx, index, &mut scratch);
+                    Panel { next, ..panel }
+                };
                 (source, [0, 1].map(panel))
             })
         });
@@ -205,12 +208,7 @@ impl<'a> Share<'a> {
                     None => self.multiply_floats(source, panels, start, tile, &mut y[..n]),
                 }
             }
-            self.finish(
-                block,
-                start,
-                &y[..n],
-                blocks[1].is_some().then_some(&up[..n]),
-            );
+            self.finish(block, start, &mut y[..n], &mut up[..n]);
         }
     }
 
@@ -256,19 +254,20 @@ impl<'a> Share<'a> {
     }
 
     /// Puts a block's products with rows `start` on where they belong.
-    fn finish(&self, block: usize, start: usize, y: &[[f32; ROWS]], up: Option<&[[f32; ROWS]]>) {
-        let [Some(source), _] = &self.sources else {
+    fn finish(&self, block: usize, start: usize, y: &mut [[f32; ROWS]], up: &mut [[f32; ROWS]]) {
+        let [Some(source), second] = &self.sources else {
             return;
         };
         let task = Finish {
-            cx: self.cx,
-            part: source.part,
+            block: Block {
+                cx: self.cx,
+                first: block * ROWS,
+                start,
+            },
             epilogue: self.op.epilogue,
-            first: block * ROWS,
-            start,
+            part: source.part,
             y,
-            up,
-            up_part: self.sources[1].map(|source| source.part),
+            up: second.map(|second| (second.part, up)),
         };
         simd::run(self.cx.isa, task);
     }
@@ -324,6 +323,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The bytes of a panel if they are in memory.
+    fn next<'b>(&self, cx: &Run<'b>, index: usize) -> &'b [u8] {
+        if cfg!(feature = "small") || self.room > 0 || index >= self.panels {
+            return &[];
+        }
+        self.part.weight.panel(cx.file, index)
+    }
+
     /// A panel with its scales decoded.
     fn panel<'b>(&self, cx: &Run<'b>, index: usize, scratch: &mut &'b mut [f32]) -> Panel<'b> {
         let m = &self.part.weight;
@@ -343,6 +350,7 @@ impl<'a> Source<'a> {
             tiles: &bytes[self.skip..],
             scales,
             minima: decoder.minimum().then_some(minima),
+            ..Panel::default()
         }
     }
 }

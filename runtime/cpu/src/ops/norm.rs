@@ -62,26 +62,35 @@ impl Task for NormRow<'_> {
     type Out = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let factor = factor(self.from, self.eps);
         let mut codes = self.codes;
         let (whole, rest) = self.from.as_chunks::<GROUP>();
         let (gains, rest_gain) = self.gain.as_chunks::<GROUP>();
-        let mut to = self.to.chunks_mut(GROUP);
+        let (to, rest_to) = self.to.as_chunks_mut::<GROUP>();
+        let mut to = to.iter_mut();
         for (index, (x, gain)) in whole.iter().zip(gains).enumerate() {
             let mut y = scaled(x, factor, gain);
-            put(&mut y, self.then, to.next());
-            codes = codes.map(|codes| codes.group(index, &y));
+            if let Some(to) = to.next() {
+                put(&mut y, self.then, to);
+            }
+            if let Some(codes) = &mut codes {
+                codes.group(simd, index, &y);
+            }
         }
         if !rest.is_empty() {
             // What is missing is zero, and rounded as such.
-            let (mut x, mut gain) = ([0.0; GROUP], [[0; 4]; GROUP]);
-            x[..rest.len()].copy_from_slice(rest);
-            gain[..rest.len()].copy_from_slice(rest_gain);
+            let n = rest.len();
+            let (mut x, mut gain, mut there) = ([0.0; GROUP], [[0; 4]; GROUP], [0.0; GROUP]);
+            x[..n].copy_from_slice(rest);
+            gain[..n].copy_from_slice(rest_gain);
+            there[..rest_to.len()].copy_from_slice(rest_to);
             let mut y = scaled(&x, factor, &gain);
-            put(&mut y, self.then, to.next());
-            y[rest.len()..].fill(0.0);
-            codes.map(|codes| codes.group(whole.len(), &y));
+            put(&mut y, self.then, &mut there);
+            rest_to.copy_from_slice(&there[..rest_to.len()]);
+            if let Some(codes) = &mut codes {
+                codes.group(simd, whole.len(), &y);
+            }
         }
     }
 }
@@ -97,20 +106,13 @@ fn scaled(x: &[f32; GROUP], factor: f32, gain: &[[u8; 4]; GROUP]) -> [f32; GROUP
 
 /// Stores or adds; `y` becomes what stands there then.
 #[inline(always)]
-fn put(y: &mut [f32; GROUP], then: Then, to: Option<&mut [f32]>) {
-    let Some(to) = to else { return };
-    if let Some(to) = to.first_chunk_mut::<GROUP>() {
-        if then == Then::Add {
-            y.iter_mut().zip(&*to).for_each(|(y, to)| *y += to);
+fn put(y: &mut [f32; GROUP], then: Then, to: &mut [f32; GROUP]) {
+    if then == Then::Add {
+        for (y, to) in y.iter_mut().zip(&*to) {
+            *y += to;
         }
-        *to = *y;
-    } else {
-        let n = to.len();
-        if then == Then::Add {
-            y.iter_mut().zip(&*to).for_each(|(y, to)| *y += to);
-        }
-        to.copy_from_slice(&y[..n]);
     }
+    *to = *y;
 }
 
 /// `1/√(mean(x²) + eps)`.

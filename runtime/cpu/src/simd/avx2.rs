@@ -3,6 +3,8 @@
 
 use core::arch::x86_64::*;
 
+use inkstone_quant::GROUP;
+
 use super::{LANES, Simd};
 
 /// Proof that the processor has the instructions.
@@ -148,4 +150,64 @@ impl Simd for Avx2 {
         let high = unsafe { _mm256_cvtepi32_ps(x[1]) };
         [low, high]
     }
+
+    #[inline(always)]
+    fn round(self, x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, [i32; 2]) {
+        // SAFETY: a value of this type exists only where the processor has the instructions.
+        unsafe { round(x, codes) }
+    }
+}
+
+/// See [`Simd::round`].
+#[target_feature(enable = "avx2")]
+fn round(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, [i32; 2]) {
+    let sign = _mm256_set1_epi32(i32::MIN);
+    let (from, _) = x.as_chunks::<8>();
+    let mut x = [_mm256_setzero_ps(); GROUP / 8];
+    let mut largest = _mm256_setzero_si256();
+    for (x, from) in x.iter_mut().zip(from) {
+        // SAFETY: eight numbers are read.
+        *x = unsafe { _mm256_loadu_ps(from.as_ptr()) };
+        let magnitude = _mm256_andnot_si256(sign, _mm256_castps_si256(*x));
+        largest = _mm256_max_epu32(largest, magnitude);
+    }
+    let four = _mm_max_epu32(
+        _mm256_castsi256_si128(largest),
+        _mm256_extracti128_si256::<1>(largest),
+    );
+    let two = _mm_max_epu32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+    let one = _mm_max_epu32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two));
+    let amax = f32::from_bits(_mm_cvtsi128_si32(one) as u32);
+    let inverse = 127.0 / amax;
+    if !(amax.is_finite() && inverse.is_finite()) {
+        codes.fill(0);
+        return (amax / 127.0, [0; 2]);
+    }
+    // To nearest even, and never beyond ±127: a magnitude times 127 / amax is less than 127.5.
+    let factor = _mm256_set1_ps(inverse);
+    let level = |x: __m256| _mm256_cvtps_epi32(_mm256_mul_ps(x, factor));
+    let words = [
+        _mm256_packs_epi32(level(x[0]), level(x[1])),
+        _mm256_packs_epi32(level(x[2]), level(x[3])),
+    ];
+    // Packs keep halves of registers apart.
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    let bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(words[0], words[1]), order);
+    // SAFETY: 32 codes are written.
+    unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), bytes) };
+    (amax / 127.0, sums(bytes))
+}
+
+/// The sums of the signed bytes of both halves.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn sums(bytes: __m256i) -> [i32; 2] {
+    const BIAS: i32 = 128 * GROUP as i32 / 2;
+    let unsigned = _mm256_xor_si256(bytes, _mm256_set1_epi8(i8::MIN));
+    let eights = _mm256_sad_epu8(unsigned, _mm256_setzero_si256());
+    let halves = _mm256_add_epi64(eights, _mm256_shuffle_epi32::<0b01_00_11_10>(eights));
+    [
+        _mm256_extract_epi32::<0>(halves) - BIAS,
+        _mm256_extract_epi32::<4>(halves) - BIAS,
+    ]
 }

@@ -3,6 +3,8 @@
 
 use core::arch::x86_64::*;
 
+use inkstone_quant::GROUP;
+
 use super::{LANES, Simd};
 
 /// Proof that the processor has the instructions.
@@ -125,4 +127,36 @@ impl Simd for Avx512 {
         // SAFETY: a value of this type exists only where the processor has the instructions.
         unsafe { _mm512_cvtepi32_ps(x) }
     }
+
+    #[inline(always)]
+    fn round(self, x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, [i32; 2]) {
+        // SAFETY: a value of this type exists only where the processor has the instructions.
+        unsafe { round(x, codes) }
+    }
+}
+
+/// See [`Simd::round`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn round(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, [i32; 2]) {
+    // SAFETY: sixteen numbers are read.
+    let low = unsafe { _mm512_loadu_ps(x[..16].as_ptr()) };
+    // SAFETY: sixteen numbers are read.
+    let high = unsafe { _mm512_loadu_ps(x[16..].as_ptr()) };
+    let magnitudes = [low, high].map(|x| _mm512_castps_si512(_mm512_abs_ps(x)));
+    let largest = _mm512_max_epu32(magnitudes[0], magnitudes[1]);
+    let amax = f32::from_bits(_mm512_reduce_max_epu32(largest));
+    let inverse = 127.0 / amax;
+    let usable = amax.is_finite() && inverse.is_finite();
+    let lanes = if usable { !0 } else { 0 };
+    // To nearest even, and never beyond ±127: a magnitude times 127 / amax is less than 127.5.
+    let factor = _mm512_set1_ps(inverse);
+    let [low, high] = [low, high].map(|x| {
+        let levels = _mm512_maskz_cvtps_epi32(lanes, _mm512_mul_ps(x, factor));
+        _mm512_cvtepi32_epi8(levels)
+    });
+    let bytes = _mm256_set_m128i(high, low);
+    // SAFETY: 32 codes are written.
+    unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), bytes) };
+    (amax / 127.0, super::avx2::sums(bytes))
 }

@@ -3,6 +3,9 @@
 use core::array::from_fn;
 use std::vec::Vec;
 
+use inkstone_quant::GROUP;
+use inkstone_quant::activation::quantize_group;
+
 use super::{LANES, Portable, Simd, Task, run};
 use crate::isa::{ISAS, Ready};
 
@@ -110,6 +113,37 @@ impl Task for Arithmetic {
     }
 }
 
+/// Rounded groups of any bits, and of numbers whose quotients meet ties.
+struct Groups;
+
+impl Task for Groups {
+    type Out = Vec<([i8; GROUP], u32, [i32; 2])>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Out {
+        let each = groups().map(|x| {
+            let mut codes = [1; GROUP];
+            let (scale, sums) = simd.round(&x, &mut codes);
+            (codes, bits(scale), sums)
+        });
+        each.collect()
+    }
+}
+
+fn groups() -> impl Iterator<Item = [f32; GROUP]> {
+    let mut state = 1_u32;
+    (0..20_000).map(move |case| {
+        from_fn(|i| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            match case % 3 {
+                0 => f32::from_bits(state),
+                1 => (state >> 24) as f32 - 127.5 + (i % 2) as f32 / 2.0,
+                _ => f32::from_bits(state & 0x81ff_ffff),
+            }
+        })
+    })
+}
+
 /// `task` on every instruction set as in the portable form.
 fn equal<T: Task<Out: PartialEq>>(task: impl Fn() -> T) {
     let want = task().run(Portable);
@@ -134,4 +168,19 @@ fn f16_are_rounded_alike() {
 #[test]
 fn sums_and_products_are_alike() {
     equal(|| Arithmetic);
+}
+
+#[test]
+fn groups_are_rounded_as_defined() {
+    equal(|| Groups);
+    for (x, (codes, scale, sums)) in groups().zip(Groups.run(Portable)) {
+        let mut want = [2; GROUP];
+        let want_scale = quantize_group(&x, &mut want);
+        assert_eq!((codes, scale), (want, bits(want_scale)), "{x:?}");
+        let halves = [&want[..GROUP / 2], &want[GROUP / 2..]];
+        assert_eq!(
+            sums,
+            halves.map(|half| half.iter().map(|c| i32::from(*c)).sum())
+        );
+    }
 }

@@ -50,46 +50,10 @@ pub(super) struct Queries<'a, const N: usize> {
     /// `N · width`.
     pub(super) rows: &'a [f32],
     pub(super) rounded: Rounded<'a>,
-    pub(super) scale: f32,
-    pub(super) cap: Option<f32>,
-}
-
-/// The largest score so far, and the sum of `exp(score − largest)`.
-type Sum = [f32; 2];
-
-/// Adds what later positions gave to the sums of some heads; of each, the factors of what was there and of what they gave.
-///
-/// The smaller of two largest scores is less by as much whichever it is: one exponential, of all heads at once.
-#[inline(always)]
-pub(super) fn join<const N: usize>(sums: &mut [Sum; N], given: &[Sum; N]) -> [(f32, f32); N] {
-    let mut less = [0.0; N];
-    for (less, (sum, given)) in less.iter_mut().zip(sums.iter().zip(given)) {
-        let more = given[0] > sum[0];
-        *less = if more {
-            sum[0] - given[0]
-        } else {
-            given[0] - sum[0]
-        };
-    }
-    for less in &mut less {
-        *less = math::exp(*less);
-    }
-    let mut factors = [(1.0, 1.0); N];
-    for (n, factors) in factors.iter_mut().enumerate() {
-        let ([largest, total], given) = (sums[n], given[n]);
-        if given[0] > largest {
-            factors.0 = less[n];
-            sums[n] = [given[0], total * less[n] + given[1]];
-        } else {
-            factors.1 = less[n];
-            sums[n] = [largest, total + given[1] * less[n]];
-        }
-    }
-    factors
 }
 
 /// Numbers of a tile's positions, for each head.
-type PerHead<const N: usize> = [[f32; TILE]; N];
+pub(super) type PerHead<const N: usize> = [[f32; TILE]; N];
 
 impl<'a> Tile<'a> {
     /// The same as numbers, in memory of its own where they are not so yet. Keys in codes stay codes, of a byte each.
@@ -118,49 +82,63 @@ impl<'a> Tile<'a> {
         }
     }
 
-    /// What the visible positions give: `Σ p·v` of each head to `o`.
+    /// Dots of the queries with the keys; those out of sight may be left.
     #[inline(always)]
-    pub(super) fn attend<S: Simd, const N: usize>(
+    pub(super) fn scores<S: Simd, const N: usize>(
         &self,
         simd: S,
         width: usize,
         q: &Queries<'_, N>,
         visible: &Range<usize>,
-        o: &mut [f32],
-    ) -> [Sum; N] {
-        let mut p = [[0.0; TILE]; N];
+        to: &mut PerHead<N>,
+    ) {
         match self.keys {
             Keys::F16(_) if cfg!(feature = "small") => unreachable!("keys are made numbers first"),
-            Keys::F32(k) => scores::<S, f32, N, false>(simd, k, width, q.rows, visible, &mut p),
-            Keys::F16(k) => scores::<S, u16, N, true>(simd, k, width, q.rows, visible, &mut p),
-            Keys::Numbers(k) => scores::<S, f32, N, true>(simd, k, width, q.rows, visible, &mut p),
-            Keys::Int8(k, scales) => score_codes::<S, N>(simd, k, scales, q.rounded, &mut p),
+            Keys::F32(k) => scores::<S, f32, N, false>(simd, k, width, q.rows, visible, to),
+            Keys::F16(k) => scores::<S, u16, N, true>(simd, k, width, q.rows, visible, to),
+            Keys::Numbers(k) => scores::<S, f32, N, true>(simd, k, width, q.rows, visible, to),
+            Keys::Int8(k, scales) => score_codes::<S, N>(simd, k, scales, q.rounded, to),
             Keys::Int4(..) => unreachable!("keys of four bits are made int8 first"),
         }
-        let sums = softmax(&mut p, q.scale, q.cap, visible);
+    }
+
+    /// Makes the visible of a row's probabilities what is multiplied with values.
+    #[inline(always)]
+    pub(super) fn ready(&self, p: &mut [f32; TILE]) {
         if let Values::Int8(_, scales) | Values::Codes(_, scales) = self.values {
-            for p in &mut p {
-                p.iter_mut().zip(scales).for_each(|(p, s)| *p *= s);
+            for (p, scale) in p.iter_mut().zip(scales) {
+                *p *= scale;
             }
         }
         if !matches!(self.values, Values::F32(_)) {
-            p.as_flattened_mut()
-                .iter_mut()
-                .for_each(|p| *p = math::short(*p));
+            for p in p {
+                *p = math::short(*p);
+            }
         }
+    }
+
+    /// What the visible positions give: `Σ p·v` of each head.
+    #[inline(always)]
+    pub(super) fn values<S: Simd, const N: usize>(
+        &self,
+        simd: S,
+        width: usize,
+        visible: &Range<usize>,
+        p: &PerHead<N>,
+        to: Joined<'_, N>,
+    ) {
         match self.values {
             Values::F16(_) | Values::Int8(..) if cfg!(feature = "small") => {
                 unreachable!("values are made numbers first")
             }
-            Values::F32(v) => values::<S, f32, N, false>(simd, v, width, visible, &p, o),
+            Values::F32(v) => values::<S, f32, N, false>(simd, v, width, visible, p, to),
             Values::Numbers(v) | Values::Codes(v, _) => {
-                values::<S, f32, N, true>(simd, v, width, visible, &p, o)
+                values::<S, f32, N, true>(simd, v, width, visible, p, to)
             }
-            Values::F16(v) => values::<S, u16, N, true>(simd, v, width, visible, &p, o),
-            Values::Int8(v, _) => values::<S, i8, N, true>(simd, v, width, visible, &p, o),
+            Values::F16(v) => values::<S, u16, N, true>(simd, v, width, visible, p, to),
+            Values::Int8(v, _) => values::<S, i8, N, true>(simd, v, width, visible, p, to),
             Values::Int4(..) => unreachable!("values of four bits are made numbers first"),
         }
-        sums
     }
 }
 
@@ -348,49 +326,26 @@ fn score_codes<S: Simd, const N: usize>(
     }
 }
 
-/// Turns a tile's dots into `exp(score − max)`, +0 out of sight; gives each head's largest score and sum.
-///
-/// Step by step for all heads: what one waits for does not hold the others up.
-#[inline(always)]
-fn softmax<const N: usize>(
-    x: &mut PerHead<N>,
-    scale: f32,
-    cap: Option<f32>,
-    visible: &Range<usize>,
-) -> [Sum; N] {
-    // Whole vectors, as many as hold what is visible; what is left out would add +0 to a sum.
-    let used = visible.end.next_multiple_of(LANES);
-    let mut sums = [[f32::NEG_INFINITY, 0.0]; N];
-    for x in &mut *x {
-        let (x, rest) = x.split_at_mut(used);
-        rest.fill(0.0);
-        x.iter_mut().for_each(|x| *x *= scale);
-        if let Some(cap) = cap {
-            x.iter_mut().for_each(|x| *x = cap * math::tanh(*x / cap));
-        }
-        x[..visible.start].fill(f32::NEG_INFINITY);
-        x[visible.end..].fill(f32::NEG_INFINITY);
+/// Where what a tile gives some heads goes: `N · width` numbers.
+pub(super) struct Joined<'a, const N: usize> {
+    pub(super) to: &'a mut [f32],
+    /// Of each head, the factors of what stands there and of what comes; none where nothing stands there yet.
+    pub(super) factors: Option<&'a [[f32; 2]; N]>,
+}
+
+impl<const N: usize> Joined<'_, N> {
+    /// Sixteen numbers of head `n`, number `at` on.
+    #[inline(always)]
+    fn put<S: Simd>(&mut self, simd: S, n: usize, at: usize, given: S::F) {
+        let (to, _) = self.to[at..][..LANES].as_chunks_mut::<LANES>();
+        let Some(factors) = self.factors else {
+            return simd.store(given, &mut to[0]);
+        };
+        let [a, b] = factors[n];
+        let there = simd.mul(simd.load(&to[0]), simd.splat(a));
+        let given = simd.mul(given, simd.splat(b));
+        simd.store(simd.add(there, given), &mut to[0]);
     }
-    for (sum, x) in sums.iter_mut().zip(&*x) {
-        // The largest does not depend on the order, up to the sign of a zero, which `exp` does not see.
-        let mut lanes = [f32::NEG_INFINITY; LANES];
-        for x in x[..used].as_chunks::<LANES>().0 {
-            for (m, &x) in lanes.iter_mut().zip(x) {
-                *m = if x > *m { x } else { *m };
-            }
-        }
-        sum[0] = math::max(&lanes);
-    }
-    for (sum, x) in sums.iter().zip(&mut *x) {
-        let m = sum[0];
-        x[..used].iter_mut().for_each(|x| *x = math::exp(*x - m));
-    }
-    for (sum, x) in sums.iter_mut().zip(x) {
-        x[..visible.start].fill(0.0);
-        x[visible.end..used].fill(0.0);
-        sum[1] = math::sum(&x[..used], |p| p);
-    }
-    sums
 }
 
 /// `Σ p·v` over the visible positions, ascending, for each head.
@@ -401,7 +356,7 @@ fn values<S: Simd, E: Stored, const N: usize, const EXACT: bool>(
     width: usize,
     visible: &Range<usize>,
     p: &PerHead<N>,
-    o: &mut [f32],
+    mut to: Joined<'_, N>,
 ) {
     let v = &v[visible.start * width..visible.end * width];
     let mut rows: [&[f32]; N] = [&[]; N];
@@ -413,17 +368,22 @@ fn values<S: Simd, E: Stored, const N: usize, const EXACT: bool>(
     let at_once = if S::ACCUMULATORS >= 12 { 4 } else { 1 };
     let mut d = 0;
     while at_once == 4 && d + 4 * LANES <= width {
-        columns::<S, E, N, 4, EXACT>(simd, v, width, d, &p, o);
+        columns::<S, E, N, 4, EXACT>(simd, v, width, d, &p, &mut to);
         d += 4 * LANES;
     }
     while d + LANES <= width {
-        columns::<S, E, N, 1, EXACT>(simd, v, width, d, &p, o);
+        columns::<S, E, N, 1, EXACT>(simd, v, width, d, &p, &mut to);
         d += LANES;
     }
     for d in d..width {
         for n in 0..N {
             let rows = v.chunks_exact(width).zip(p[n]);
-            o[n * width + d] = rows.fold(0.0, |o, (v, p)| o + p * v[d].number());
+            let given = rows.fold(0.0, |o, (v, p)| o + p * v[d].number());
+            let to_d = &mut to.to[n * width + d];
+            *to_d = match to.factors {
+                Some(factors) => *to_d * factors[n][0] + given * factors[n][1],
+                None => given,
+            };
         }
     }
 }
@@ -436,7 +396,7 @@ fn columns<S: Simd, E: Stored, const N: usize, const C: usize, const EXACT: bool
     width: usize,
     d: usize,
     p: &[&[f32]; N],
-    o: &mut [f32],
+    to: &mut Joined<'_, N>,
 ) {
     let mut acc = [[simd.splat(0.0); C]; N];
     for (j, v) in v.chunks_exact(width).enumerate() {
@@ -448,10 +408,9 @@ fn columns<S: Simd, E: Stored, const N: usize, const C: usize, const EXACT: bool
             }
         }
     }
-    for n in 0..N {
-        let (o, _) = o[n * width + d..][..C * LANES].as_chunks_mut::<LANES>();
-        for c in 0..C {
-            simd.store(acc[n][c], &mut o[c]);
+    for (n, acc) in acc.into_iter().enumerate() {
+        for (c, given) in acc.into_iter().enumerate() {
+            to.put(simd, n, n * width + d + c * LANES, given);
         }
     }
 }
