@@ -74,12 +74,16 @@ pub enum Slot {
     Plus1,
     /// See [`Slot::Plus0`].
     Plus2,
+    /// What each tile of positions gives the heads of one token, a row a tile, where workers share tiles.
+    Parts,
+    /// The largest score and the sum of each head for each row of [`Slot::Parts`].
+    PartSums,
     /// Logits.
     Logits,
 }
 
 /// How many slots there are.
-pub const SLOTS: usize = 15;
+pub const SLOTS: usize = 17;
 
 /// Slots of adapters, by the place of their matrix among those that share an input.
 const THIN: [Slot; 3] = [Slot::Thin0, Slot::Thin1, Slot::Thin2];
@@ -202,16 +206,15 @@ impl Plan {
         let needs = Needs::of(model, config);
         let mut slots = [SlotPlace::default(); SLOTS];
         let mut end = 0_usize;
+        // Logits come last, so that what is before them is the activations' share.
+        const { assert!(Slot::Logits as usize + 1 == SLOTS) };
+        const PARTS: [usize; 2] = [Slot::Parts as usize, Slot::PartSums as usize];
         for (slot, place) in slots.iter_mut().enumerate() {
-            let rows = if slot == Slot::Logits as usize {
-                config.logits
-            } else {
-                config.batch
+            let rows = match slot {
+                _ if slot == Slot::Logits as usize => config.logits,
+                _ if PARTS.contains(&slot) => shared_tiles(&config),
+                _ => config.batch,
             };
-            if slot == Slot::Logits as usize {
-                // Logits come last, so that what is before them is the activations' share.
-                debug_assert_eq!(slot + 1, SLOTS);
-            }
             let forms = (needs.plain[slot], needs.rounded[slot]);
             *place = SlotPlace::at(&mut end, rows as usize, needs.width[slot], forms)?;
         }
@@ -288,6 +291,15 @@ impl Plan {
                 .into_iter()
                 .flatten(),
         )
+    }
+}
+
+/// Tiles that workers may share, those that the first and the last position stand in the middle of among them.
+fn shared_tiles(config: &Config) -> u32 {
+    if config.threads > 1 {
+        config.context / TILE as u32 + 2
+    } else {
+        0
     }
 }
 
@@ -548,6 +560,8 @@ impl Needs {
             for (slot, width) in [(Slot::Q, q), (Slot::Mixed, q), (Slot::K, kv), (Slot::V, kv)] {
                 n.slot(slot, width);
             }
+            n.slot(Slot::Parts, q);
+            n.slot(Slot::PartSums, 2 * s.heads);
             n.slot(Slot::Hidden, s.ffn_width);
             if layer.mixer_post_norm.is_some() || layer.ffn_post_norm.is_some() {
                 n.slot(Slot::Branch, spec.width);

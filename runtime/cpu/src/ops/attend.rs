@@ -4,6 +4,7 @@
 //! joined to what earlier ones gave.
 #![allow(unsafe_code)]
 
+mod shared;
 mod softmax;
 mod tile;
 
@@ -11,7 +12,7 @@ use core::ops::Range;
 
 use inkstone_model::cache::TILE;
 use inkstone_model::op::Attend;
-use inkstone_model::{Cache, Kv, Place, Places};
+use inkstone_model::{Cache, Kv, Place, Places, Slot};
 use inkstone_quant::activation::quantize_group;
 use inkstone_quant::{GROUP, hadamard, math};
 
@@ -52,14 +53,18 @@ pub(super) fn run(cx: &Run<'_>, op: &Attend, worker: &Worker<'_>) {
     let tokens = cx.batch.tokens.len();
     // SAFETY: once in this operation.
     let scratch = unsafe { cx.scratch(worker.index) };
-    let together = match cx.batch.places {
-        Places::From(_) => TOKENS,
-        Places::Each(_) => 1,
-    };
-    let split = Split::new(op, tokens, together, worker.count);
-    let units = split.units(op, tokens);
-    while let Some(index) = worker.take(units) {
-        Unit::new(cx, op, &split, index).attend(&mut *scratch);
+    if shared::worth(cx, op, worker) {
+        shared::run(cx, op, worker, scratch);
+    } else {
+        let together = match cx.batch.places {
+            Places::From(_) => TOKENS,
+            Places::Each(_) => 1,
+        };
+        let split = Split::new(op, tokens, together, worker.count);
+        let units = split.units(op, tokens);
+        while let Some(index) = worker.take(units) {
+            Unit::new(cx, op, &split, index).attend(&mut *scratch);
+        }
     }
     if !op.cache.width.is_multiple_of(GROUP) && cx.plan.slot(op.to).rounded {
         // Groups of codes span heads.
@@ -141,6 +146,7 @@ impl<'a> Unit<'a> {
             self.cx.isa,
             Attention {
                 unit: &self,
+                part: None,
                 scratch,
             },
         );
@@ -159,17 +165,12 @@ impl<'a> Unit<'a> {
 
     /// Makes queries what is multiplied with keys, or is rounded for it: see [`Attend`].
     #[inline(always)]
-    fn ready(&self) {
+    fn ready(&self, q: &mut [f32]) {
         let (kv, width) = (self.op.cache.kv, self.op.cache.width);
-        let (at, n) = (self.heads.start * width, self.heads.len() * width);
-        for token in self.tokens.clone() {
-            // SAFETY: a token's heads are given to one worker, which has no reference to them here.
-            let q = unsafe { self.cx.write(self.op.q, token, at, n) };
-            match kv {
-                Kv::F16 => q.iter_mut().for_each(|q| *q = math::short(*q)),
-                Kv::Int4 => q.chunks_exact_mut(width).for_each(hadamard::rotate),
-                Kv::F32 | Kv::Int8 => {}
-            }
+        match kv {
+            Kv::F16 => q.iter_mut().for_each(|q| *q = math::short(*q)),
+            Kv::Int4 => q.chunks_exact_mut(width).for_each(hadamard::rotate),
+            Kv::F32 | Kv::Int8 => {}
         }
     }
 
@@ -179,6 +180,13 @@ impl<'a> Unit<'a> {
         let end = self.place.position as usize + token - self.tokens.start + 1;
         let window = self.op.window.unwrap_or(end);
         end.saturating_sub(window)..end
+    }
+
+    /// Tiles that any token sees.
+    #[inline(always)]
+    fn tiles(&self) -> Range<usize> {
+        let (first, last) = (self.tokens.start, self.tokens.end - 1);
+        self.seen(first).start / TILE..self.seen(last).end.div_ceil(TILE)
     }
 
     /// The tile from absolute position `base` on, as it is stored. Rings are whole tiles.
@@ -230,6 +238,8 @@ fn of<'a, T: Plain>(arena: Arena<'a>, plane: usize, first: usize, count: usize) 
 
 struct Attention<'a, 'b> {
     unit: &'b Unit<'a>,
+    /// The tiles that are worked on where workers share a token's, each of them apart.
+    part: Option<Range<usize>>,
     scratch: &'b mut [f32],
 }
 
@@ -238,7 +248,11 @@ impl Task for Attention<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Attention { unit, mut scratch } = self;
+        let Attention {
+            unit,
+            part,
+            mut scratch,
+        } = self;
         let (width, n) = (unit.op.cache.width, unit.heads.len());
         let many = unit.tokens.len() * n > TOGETHER
             || unit.op.cache.kv == Kv::Int4
@@ -248,30 +262,36 @@ impl Task for Attention<'_, '_> {
         let values = cut(&mut scratch, TILE * width);
         let (scores, _) = cut(&mut scratch, AT_ONCE * n * TILE).as_chunks_mut::<TILE>();
         let (sums, _) = cut(&mut scratch, 2 * TOKENS * HEADS).as_chunks_mut::<2>();
-        unit.ready();
-        let rounded = Rounded::new(unit, scratch);
-        let first = unit.seen(unit.tokens.start).start / TILE;
-        let last = (unit.seen(unit.tokens.end - 1).end - 1) / TILE;
-        for base in (first..=last).map(|tile| tile * TILE) {
-            let stored = unit.tile(base);
-            let tile = if many {
-                stored.numbers(simd, &mut *keys, &mut *values)
+        let own = match part {
+            Some(_) => cut(&mut scratch, TOGETHER * width),
+            None => &mut [],
+        };
+        let queries = Asked::new(unit, own);
+        let rounded = Rounded::new(&queries, scratch);
+        let shared = part.is_some();
+        let tiles = part.unwrap_or_else(|| unit.tiles());
+        // Several tiles meet at once where there are few tokens, several tokens where a tile is made numbers for them.
+        let at_once = if many { 1 } else { AT_ONCE / unit.tokens.len() };
+        for first in tiles.clone().step_by(at_once.max(1)) {
+            let some = first..tiles.end.min(first + at_once.max(1));
+            let numbers = if many {
+                let stored = unit.tile(first * TILE);
+                Some(stored.numbers(simd, &mut *keys, &mut *values))
             } else {
-                stored
+                None
             };
-            for first in unit.tokens.clone().step_by(AT_ONCE) {
-                let tokens = first..unit.tokens.end.min(first + AT_ONCE);
-                let t = first - unit.tokens.start;
-                let step = Step {
-                    unit,
-                    tile,
-                    base,
-                    rounded: rounded.of(t * n),
-                    visible: visible(unit, base, &tokens),
-                    tokens,
-                };
-                step.run(simd, &mut sums[t * n..], scores);
+            for token in unit.tokens.clone().step_by(AT_ONCE) {
+                let mut step = Step::new(&queries, rounded, shared);
+                for tile in some.clone() {
+                    for token in token..unit.tokens.end.min(token + AT_ONCE) {
+                        step.push(tile, token, numbers);
+                    }
+                }
+                step.run(simd, sums, scores);
             }
+        }
+        if shared {
+            return;
         }
         for (t, token) in unit.tokens.clone().enumerate() {
             for (sum, head) in sums[t * n..].iter().zip(unit.heads.clone()) {
@@ -282,6 +302,48 @@ impl Task for Attention<'_, '_> {
                     hadamard::rotate(to);
                 }
             }
+        }
+    }
+}
+
+/// A unit's queries, made ready.
+struct Asked<'a, 'b> {
+    unit: &'b Unit<'a>,
+    /// Copies of one token's, where workers share its heads; else they stand where they stood.
+    own: &'b [f32],
+}
+
+impl<'a, 'b> Asked<'a, 'b> {
+    #[inline(always)]
+    fn new(unit: &'b Unit<'a>, own: &'b mut [f32]) -> Asked<'a, 'b> {
+        let width = unit.op.cache.width;
+        let (at, n) = (unit.heads.start * width, unit.heads.len() * width);
+        if own.is_empty() {
+            for token in unit.tokens.clone() {
+                // SAFETY: a token's heads are given to one worker, which has no reference to them here.
+                unit.ready(unsafe { unit.cx.write(unit.op.q, token, at, n) });
+            }
+        } else {
+            // SAFETY: queries were written before the last barrier, and where workers share them none writes them.
+            own[..n].copy_from_slice(unsafe { unit.cx.read(unit.op.q, unit.tokens.start, at, n) });
+            unit.ready(&mut own[..n]);
+        }
+        Asked { unit, own }
+    }
+
+    /// Those of `n` heads of a token.
+    #[inline(always)]
+    fn of(&self, token: usize, head: usize, n: usize) -> &[f32] {
+        let width = self.unit.op.cache.width;
+        if self.own.is_empty() {
+            // SAFETY: a token's heads are given to one worker, and what it wrote of its queries it has written.
+            unsafe {
+                self.unit
+                    .cx
+                    .read(self.unit.op.q, token, head * width, n * width)
+            }
+        } else {
+            &self.own[(head - self.unit.heads.start) * width..][..n * width]
         }
     }
 }
@@ -298,8 +360,9 @@ struct Rounded<'a> {
 impl<'a> Rounded<'a> {
     /// Those of a unit, token by token.
     #[inline(always)]
-    fn new(unit: &Unit<'_>, mut scratch: &'a mut [f32]) -> Rounded<'a> {
-        let (width, quads) = (unit.op.cache.width, quads(&unit.op.cache));
+    fn new(queries: &Asked<'_, '_>, mut scratch: &'a mut [f32]) -> Rounded<'a> {
+        let unit = queries.unit;
+        let quads = quads(&unit.op.cache);
         if !unit.op.cache.kv.codes() {
             return Rounded {
                 quads,
@@ -313,9 +376,7 @@ impl<'a> Rounded<'a> {
         let rows = scales.iter_mut().zip(codes.chunks_exact_mut(quads));
         for (i, (scale, codes)) in rows.enumerate().take(unit.tokens.len() * n) {
             let (token, head) = (unit.tokens.start + i / n, unit.heads.start + i % n);
-            // SAFETY: a token's heads are given to one worker, and what it wrote of its queries it has written.
-            let q = unsafe { unit.cx.read(unit.op.q, token, head * width, width) };
-            *scale = quantize_group(q, codes.as_flattened_mut());
+            *scale = quantize_group(queries.of(token, head, 1), codes.as_flattened_mut());
         }
         Rounded {
             quads,
@@ -335,75 +396,120 @@ impl<'a> Rounded<'a> {
     }
 }
 
-/// Positions of the tile from `base` on that some tokens see.
-#[inline(always)]
-fn visible(unit: &Unit<'_>, base: usize, tokens: &Range<usize>) -> [Range<usize>; AT_ONCE] {
-    let mut visible = [const { 0..0 }; AT_ONCE];
-    for (visible, token) in visible.iter_mut().zip(tokens.clone()) {
-        let seen = unit.seen(token);
-        let (start, end) = (seen.start.max(base), seen.end.min(base + TILE));
-        if start < end {
-            *visible = start - base..end - base;
-        }
-    }
-    visible
-}
-
-/// A tile for some tokens and the heads of a unit.
-struct Step<'a> {
-    unit: &'a Unit<'a>,
-    tile: Tile<'a>,
-    base: usize,
-    tokens: Range<usize>,
-    rounded: Rounded<'a>,
-    /// Positions of the tile that each token sees.
+/// Some tiles for a token, or some tokens at a tile, and the heads of a unit.
+struct Step<'a, 'b> {
+    queries: &'b Asked<'a, 'b>,
+    rounded: Rounded<'b>,
+    /// Whether workers share the tiles, so that what each gives is kept apart.
+    shared: bool,
+    count: usize,
+    items: [Item<'b>; AT_ONCE],
+    /// Positions of each item's tile that its token sees.
     visible: [Range<usize>; AT_ONCE],
 }
 
-impl Step<'_> {
+/// A tile and a token that sees some of it.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    token: usize,
+    /// Its number.
+    index: usize,
+    tile: Tile<'a>,
+    /// Whether it is the first that the token sees.
+    fresh: bool,
+}
+
+impl Item<'_> {
+    const NONE: Item<'static> = Item {
+        token: 0,
+        index: 0,
+        tile: Tile::NONE,
+        fresh: false,
+    };
+}
+
+impl<'a, 'b> Step<'a, 'b> {
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, sums: &mut [Sum], scores: &mut [[f32; TILE]]) {
-        let (op, n) = (self.unit.op, self.unit.heads.len());
-        let visible = &self.visible[..self.tokens.len()];
-        let rows = visible.len() * n;
-        let (scores, sums) = (&mut scores[..rows], &mut sums[..rows]);
-        for (t, scores) in scores.chunks_exact_mut(n).enumerate() {
-            self.token(simd, t, scores, &Phase::Scores);
-        }
-        let (mut given, mut factors) = ([[0.0; 2]; AT_ONCE * HEADS], [[0.0; 2]; AT_ONCE * HEADS]);
-        softmax(scores, n, visible, op.scale, op.cap, &mut given);
-        for p in &mut *scores {
-            self.tile.ready(p);
-        }
-        join(sums, &given, &mut factors);
-        for (t, p) in scores.chunks_exact_mut(n).enumerate() {
-            let heads = t * n..(t + 1) * n;
-            let fresh = self.base <= self.unit.seen(self.tokens.start + t).start;
-            if fresh {
-                sums[heads.clone()].copy_from_slice(&given[heads.clone()]);
-            }
-            let factors = (!fresh).then_some(&factors[heads]);
-            self.token(simd, t, p, &Phase::Values(factors));
+    fn new(queries: &'b Asked<'a, 'b>, rounded: Rounded<'b>, shared: bool) -> Step<'a, 'b> {
+        Step {
+            queries,
+            rounded,
+            shared,
+            count: 0,
+            items: [const { Item::NONE }; AT_ONCE],
+            visible: [const { 0..0 }; AT_ONCE],
         }
     }
 
-    /// A phase of the heads of token `t` of these.
+    /// Adds a tile for a token if it sees any of it; `numbers` are the tile's if they were made.
+    #[inline(always)]
+    fn push(&mut self, index: usize, token: usize, numbers: Option<Tile<'b>>) {
+        let unit = self.queries.unit;
+        let (base, seen) = (index * TILE, unit.seen(token));
+        let (start, end) = (seen.start.max(base), seen.end.min(base + TILE));
+        if start >= end {
+            return;
+        }
+        self.visible[self.count] = start - base..end - base;
+        self.items[self.count] = Item {
+            token,
+            index,
+            tile: numbers.unwrap_or_else(|| unit.tile(base)),
+            fresh: base <= seen.start,
+        };
+        self.count += 1;
+    }
+
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, sums: &mut [Sum], scores: &mut [[f32; TILE]]) {
+        let unit = self.queries.unit;
+        let (op, n) = (unit.op, unit.heads.len());
+        let items = &self.items[..self.count];
+        let scores = &mut scores[..items.len() * n];
+        for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
+            self.heads(simd, i, scores, &Phase::Scores);
+        }
+        let (mut given, mut factors) = ([[0.0; 2]; AT_ONCE * HEADS], [[0.0; 2]; HEADS]);
+        softmax(
+            scores,
+            n,
+            &self.visible[..items.len()],
+            op.scale,
+            op.cap,
+            &mut given,
+        );
+        for ((i, item), p) in items.iter().enumerate().zip(scores.chunks_exact_mut(n)) {
+            for p in &mut *p {
+                item.tile.ready(p);
+            }
+            let given = &given[i * n..][..n];
+            let sums = &mut sums[(item.token - unit.tokens.start) * n..][..n];
+            let fresh = item.fresh || self.shared;
+            if self.shared {
+                shared::keep(unit, item.index, given);
+            } else if fresh {
+                sums.copy_from_slice(given);
+            } else {
+                join(sums, given, &mut factors);
+            }
+            self.heads(simd, i, p, &Phase::Values((!fresh).then_some(&factors)));
+        }
+    }
+
+    /// A phase of the heads of item `i`.
     ///
     /// Each count of heads is a function of its own: within one, what any of them needs would be made ready for every
     /// token. Where flash is dearer than time there is one count.
     #[inline(always)]
-    fn token<S: Simd>(&self, simd: S, t: usize, p: &mut [[f32; TILE]], phase: &Phase<'_>) {
-        if self.visible[t].is_empty() {
-            return;
-        }
-        let isa = self.unit.cx.isa;
-        for (i, p) in p.chunks_mut(TOGETHER).enumerate() {
-            let (first, n) = (i * TOGETHER, p.len());
-            let (step, phase) = (self, phase.of(first));
+    fn heads<S: Simd>(&self, simd: S, i: usize, p: &mut [[f32; TILE]], phase: &Phase<'_>) {
+        let (isa, step) = (self.queries.unit.cx.isa, self);
+        for (index, p) in p.chunks_mut(TOGETHER).enumerate() {
+            let first = index * TOGETHER;
+            let (n, phase) = (p.len(), phase.of(first));
             match n {
                 _ if cfg!(feature = "small") => Heads::<1> {
                     step,
-                    t,
+                    i,
                     first,
                     p,
                     phase,
@@ -413,7 +519,7 @@ impl Step<'_> {
                     isa,
                     Heads::<1> {
                         step,
-                        t,
+                        i,
                         first,
                         p,
                         phase,
@@ -423,7 +529,7 @@ impl Step<'_> {
                     isa,
                     Heads::<2> {
                         step,
-                        t,
+                        i,
                         first,
                         p,
                         phase,
@@ -433,7 +539,7 @@ impl Step<'_> {
                     isa,
                     Heads::<3> {
                         step,
-                        t,
+                        i,
                         first,
                         p,
                         phase,
@@ -443,7 +549,7 @@ impl Step<'_> {
                     isa,
                     Heads::<TOGETHER> {
                         step,
-                        t,
+                        i,
                         first,
                         p,
                         phase,
@@ -473,43 +579,48 @@ impl<'a> Phase<'a> {
     }
 }
 
-/// `N` heads of a step's token `t`, from head `first` of its unit on.
-struct Heads<'a, const N: usize> {
-    step: &'a Step<'a>,
-    t: usize,
+/// `N` heads of a step's item `i`, from head `first` of its unit on.
+struct Heads<'a, 'b, const N: usize> {
+    step: &'b Step<'a, 'b>,
+    i: usize,
     first: usize,
     /// Scores, or what became of them.
-    p: &'a mut [[f32; TILE]],
-    phase: Phase<'a>,
+    p: &'b mut [[f32; TILE]],
+    phase: Phase<'b>,
 }
 
-impl<const N: usize> Task for Heads<'_, N> {
+impl<const N: usize> Task for Heads<'_, '_, N> {
     type Out = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Heads { step, t, first, .. } = self;
-        let (unit, tile, visible) = (step.unit, step.tile, &step.visible[t]);
-        let (cx, op, width) = (unit.cx, unit.op, unit.op.cache.width);
-        let (token, at) = (step.tokens.start + t, (unit.heads.start + first) * width);
+        let Heads { step, i, first, .. } = self;
+        let (item, visible) = (&step.items[i], &step.visible[i]);
+        let unit = step.queries.unit;
+        let (op, width, head) = (unit.op, unit.op.cache.width, unit.heads.start + first);
         let Some(p) = self.p.first_chunk_mut::<N>() else {
             return;
         };
         match self.phase {
             Phase::Scores => {
-                // SAFETY: a token's heads are given to one worker, and what it wrote of its queries it has written.
-                let q = unsafe { cx.read(op.q, token, at, N * width) };
+                let index = (item.token - unit.tokens.start) * unit.heads.len() + first;
                 let query = Queries::<N> {
-                    rows: q,
-                    rounded: step.rounded.of(t * unit.heads.len() + first),
+                    rows: step.queries.of(item.token, head, N),
+                    rounded: step.rounded.of(index),
                 };
-                tile.scores(simd, width, &query, visible, p);
+                item.tile.scores(simd, width, &query, visible, p);
             }
             Phase::Values(factors) => {
-                // SAFETY: a token's heads are given to one worker.
-                let to = unsafe { cx.write(op.to, token, at, N * width) };
+                let (slot, row) = if step.shared {
+                    (Slot::Parts, shared::row(unit, item.index))
+                } else {
+                    (op.to, item.token)
+                };
+                // SAFETY: a token's heads, or a tile's part of them, are given to one worker.
+                let to = unsafe { unit.cx.write(slot, row, head * width, N * width) };
                 let factors = factors.and_then(<[_]>::first_chunk::<N>);
-                tile.values(simd, width, visible, p, Joined { to, factors });
+                item.tile
+                    .values(simd, width, visible, p, Joined { to, factors });
             }
         }
     }

@@ -19,6 +19,14 @@ pub(super) struct Tile<'a> {
     pub(super) values: Values<'a>,
 }
 
+impl Tile<'_> {
+    /// No positions.
+    pub(super) const NONE: Tile<'static> = Tile {
+        keys: Keys::F32(&[]),
+        values: Values::F32(&[]),
+    };
+}
+
 /// `[block][dimension][16]`, int8 `[block][quad of dimensions][16][4]`, int4 `[block][octet of dimensions][16][4]`.
 #[derive(Clone, Copy)]
 pub(super) enum Keys<'a> {
