@@ -29,16 +29,20 @@ const TOGETHER: usize = if cfg!(feature = "small") { 1 } else { 4 };
 /// Tokens of a unit, at most.
 const TOKENS: usize = if cfg!(feature = "small") { 16 } else { 32 };
 
-/// Tokens that meet a tile together, at most: its keys, then its values are in the first cache for all of them.
+/// Tokens that meet a tile together, or tiles that meet a token, at most: a tile's keys, then its values are in the first
+/// cache for all tokens.
 const AT_ONCE: usize = if cfg!(feature = "small") { 1 } else { 4 };
 
 /// Query heads of a unit, at most.
 const HEADS: usize = 8;
 
-/// Numbers of scratch that are needed: a tile's keys and values, scores, rounded queries and their scales, sums.
+/// Numbers of scratch that are needed: a tile's keys and values, copies of queries, scores, rounded queries and their
+/// scales, sums.
 pub(super) fn scratch(op: &Attend) -> usize {
     let heads = (op.heads / op.cache.heads).min(HEADS);
-    2 * TILE * op.cache.width + AT_ONCE * heads * TILE + TOKENS * HEADS * (quads(&op.cache) + 1 + 2)
+    (2 * TILE + TOGETHER) * op.cache.width
+        + AT_ONCE * heads * TILE
+        + TOKENS * HEADS * (quads(&op.cache) + 1 + 2)
 }
 
 /// Quads of a rounded query: as many as keys have.
@@ -270,10 +274,14 @@ impl Task for Attention<'_, '_> {
         let rounded = Rounded::new(&queries, scratch);
         let shared = part.is_some();
         let tiles = part.unwrap_or_else(|| unit.tiles());
-        // Several tiles meet at once where there are few tokens, several tokens where a tile is made numbers for them.
-        let at_once = if many { 1 } else { AT_ONCE / unit.tokens.len() };
-        for first in tiles.clone().step_by(at_once.max(1)) {
-            let some = first..tiles.end.min(first + at_once.max(1));
+        // A tile that is made numbers meets all tokens; where there are few, they meet several tiles.
+        let at_once = if many {
+            1
+        } else {
+            (AT_ONCE / unit.tokens.len()).max(1)
+        };
+        for first in tiles.clone().step_by(at_once) {
+            let some = first..tiles.end.min(first + at_once);
             let numbers = if many {
                 let stored = unit.tile(first * TILE);
                 Some(stored.numbers(simd, &mut *keys, &mut *values))
@@ -507,54 +515,11 @@ impl<'a, 'b> Step<'a, 'b> {
             let first = index * TOGETHER;
             let (n, phase) = (p.len(), phase.of(first));
             match n {
-                _ if cfg!(feature = "small") => Heads::<1> {
-                    step,
-                    i,
-                    first,
-                    p,
-                    phase,
-                }
-                .run(simd),
-                1 => simd::run(
-                    isa,
-                    Heads::<1> {
-                        step,
-                        i,
-                        first,
-                        p,
-                        phase,
-                    },
-                ),
-                2 => simd::run(
-                    isa,
-                    Heads::<2> {
-                        step,
-                        i,
-                        first,
-                        p,
-                        phase,
-                    },
-                ),
-                3 => simd::run(
-                    isa,
-                    Heads::<3> {
-                        step,
-                        i,
-                        first,
-                        p,
-                        phase,
-                    },
-                ),
-                _ => simd::run(
-                    isa,
-                    Heads::<TOGETHER> {
-                        step,
-                        i,
-                        first,
-                        p,
-                        phase,
-                    },
-                ),
+                _ if cfg!(feature = "small") => Heads::<1>(step, i, first, p, phase).run(simd),
+                1 => simd::run(isa, Heads::<1>(step, i, first, p, phase)),
+                2 => simd::run(isa, Heads::<2>(step, i, first, p, phase)),
+                3 => simd::run(isa, Heads::<3>(step, i, first, p, phase)),
+                _ => simd::run(isa, Heads::<TOGETHER>(step, i, first, p, phase)),
             }
         }
     }
@@ -579,29 +544,28 @@ impl<'a> Phase<'a> {
     }
 }
 
-/// `N` heads of a step's item `i`, from head `first` of its unit on.
-struct Heads<'a, 'b, const N: usize> {
-    step: &'b Step<'a, 'b>,
-    i: usize,
-    first: usize,
-    /// Scores, or what became of them.
-    p: &'b mut [[f32; TILE]],
-    phase: Phase<'b>,
-}
+/// `N` heads of a step's item, from a head of its unit on, with their scores or what became of them.
+struct Heads<'a, 'b, const N: usize>(
+    &'b Step<'a, 'b>,
+    usize,
+    usize,
+    &'b mut [[f32; TILE]],
+    Phase<'b>,
+);
 
 impl<const N: usize> Task for Heads<'_, '_, N> {
     type Out = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Heads { step, i, first, .. } = self;
+        let Heads(step, i, first, p, phase) = self;
         let (item, visible) = (&step.items[i], &step.visible[i]);
         let unit = step.queries.unit;
         let (op, width, head) = (unit.op, unit.op.cache.width, unit.heads.start + first);
-        let Some(p) = self.p.first_chunk_mut::<N>() else {
+        let Some(p) = p.first_chunk_mut::<N>() else {
             return;
         };
-        match self.phase {
+        match phase {
             Phase::Scores => {
                 let index = (item.token - unit.tokens.start) * unit.heads.len() + first;
                 let query = Queries::<N> {
