@@ -87,10 +87,21 @@ pub(super) unsafe fn run_from<C: Unpack, const HALVES: bool>(
             ahead::<C, HALVES>(job, [a, b], first, out)
         },
         // SAFETY: the caller's promise; there is one panel.
-        [_] => unsafe { rows::<C, 1, HALVES>(job, first, false, out) },
+        [_] => unsafe { one::<C, HALVES>(job, first, out) },
         // SAFETY: the caller's promise; there are two panels.
         _ => unsafe { rows::<C, 2, HALVES>(job, first, false, out) },
     }
+}
+
+/// As [`run_from`] for one panel, apart: in one function with the rest its loops are given too few registers.
+///
+/// # Safety
+/// As [`run`].
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn one<C: Unpack, const HALVES: bool>(job: &Job<'_>, first: usize, out: &mut [Products]) {
+    // SAFETY: the caller's promise.
+    unsafe { rows::<C, 1, HALVES>(job, first, false, out) };
 }
 
 /// Tiles that were unpacked ahead, `[quad][row][input of the quad]` as unsigned bytes.
@@ -239,7 +250,11 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
             }
         }
     }
-    let mut at = At::<P, T>::new(job, first);
+    let mut at = if T == 1 {
+        begin(job, first)
+    } else {
+        At::<P, T>::new(job, first)
+    };
     for _ in 0..job.tiles {
         if T == 1 {
             for tile in at.tiles {
@@ -285,6 +300,12 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
         }
     }
     T
+}
+
+/// Not inlined: the loop over one row would be a tenth slower, with pointers that are computed instead of kept.
+#[inline(never)]
+fn begin<const P: usize, const T: usize>(job: &Job<'_>, first: usize) -> At<P, T> {
+    At::new(job, first)
 }
 
 /// `−bias · Σa` in every lane.
