@@ -1,4 +1,5 @@
-//! Softmax attention. A worker takes (some tokens, a key head, query heads over it), one after the other.
+//! Softmax attention. A worker takes (some tokens, a key head, query heads over it), one after the other; the tiles of a
+//! lone token that sees many are shared out instead (`shared`).
 //!
 //! Tiles of keys and values ascend; each is turned to numbers once for all tokens that see it, and what it gives is
 //! joined to what earlier ones gave.

@@ -25,7 +25,8 @@ const PAIR: usize = 2;
 /// Output rows of a block: one group of rounded activations of what comes next.
 pub(super) const ROWS: usize = PAIR * PANEL;
 
-/// Rows of activations that a block is multiplied with at once, at most: their products stay in the first cache.
+/// Rows of activations that a block is multiplied with at once, at most: their products stay near, and a block is
+/// unpacked once for all of a usual batch.
 const TOKENS: usize = 128;
 
 /// Rows of activations up to which weights are streamed.

@@ -159,6 +159,7 @@ impl Simd for Avx2 {
 }
 
 /// See [`Simd::round`].
+#[inline]
 #[target_feature(enable = "avx2")]
 fn round(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, [i32; 2]) {
     let sign = _mm256_set1_epi32(i32::MIN);

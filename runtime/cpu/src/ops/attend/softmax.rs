@@ -29,24 +29,30 @@ pub(super) fn softmax(
             hide(x, visible, f32::NEG_INFINITY);
         }
     }
-    for (index, visible) in visible.iter().enumerate() {
-        let tokens = index * heads..(index + 1) * heads;
-        for (x, sum) in rows[tokens.clone()].iter().zip(&mut sums[tokens]) {
+    for (rows, (visible, sums)) in rows
+        .chunks_exact(heads)
+        .zip(visible.iter().zip(sums.chunks_exact_mut(heads)))
+    {
+        for (x, sum) in rows.iter().zip(sums) {
             sum[0] = largest(&x[..used(visible)]);
         }
     }
-    for (index, visible) in visible.iter().enumerate() {
-        let tokens = index * heads..(index + 1) * heads;
-        for (x, sum) in rows[tokens.clone()].iter_mut().zip(&sums[tokens]) {
+    for (rows, (visible, sums)) in rows
+        .chunks_exact_mut(heads)
+        .zip(visible.iter().zip(sums.chunks_exact(heads)))
+    {
+        for (x, sum) in rows.iter_mut().zip(sums) {
             for x in &mut x[..used(visible)] {
                 *x = math::exp(*x - sum[0]);
             }
             hide(x, visible, 0.0);
         }
     }
-    for (index, visible) in visible.iter().enumerate() {
-        let tokens = index * heads..(index + 1) * heads;
-        for (x, sum) in rows[tokens.clone()].iter().zip(&mut sums[tokens]) {
+    for (rows, (visible, sums)) in rows
+        .chunks_exact(heads)
+        .zip(visible.iter().zip(sums.chunks_exact_mut(heads)))
+    {
+        for (x, sum) in rows.iter().zip(sums) {
             sum[1] = math::sum(&x[..used(visible)], |p| p);
         }
     }
