@@ -4,9 +4,6 @@
 use crate::protocol::Memory;
 use core::mem;
 use std::fs;
-use std::io;
-use std::os::fd::AsRawFd;
-use std::path::Path;
 
 /// Ticks of a process's clock in a second, as every Linux architecture shows them.
 const TICKS: f64 = 100.0;
@@ -56,17 +53,6 @@ fn threads(process: &str) -> Vec<i32> {
         .collect();
     threads.sort_unstable();
     threads
-}
-
-/// Lets the system's cache forget a file that lies on the disk.
-///
-/// # Errors
-/// What opening says.
-pub fn forget(path: &Path) -> io::Result<()> {
-    let file = fs::File::open(path)?;
-    // SAFETY: the descriptor is open, and the call changes no memory of this process.
-    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-    Ok(())
 }
 
 /// Ends this process when the one that started it ends.

@@ -44,10 +44,6 @@ impl Map {
     fn of_file(file: &fs::File, part: &memmap2::MmapOptions) -> io::Result<Map> {
         // SAFETY: the pages are only read, and `.ink` files are replaced by renaming, never written in place.
         let map = unsafe { part.map(file)? };
-        // A hint: Linux since 6.16 then reads files into pages of 2 MB, so that a stream of weights goes on where pages of
-        // 4 KB end. Elsewhere it is refused.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Map(Bytes::Mapped(map)))
     }
 
