@@ -12,6 +12,7 @@ use crate::isa::{Isa, Ready};
 pub(crate) mod amx;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod arm;
+pub(crate) mod ask;
 #[cfg(any(
     all(target_arch = "x86_64", feature = "std"),
     all(target_arch = "aarch64", target_feature = "neon"),

@@ -9,7 +9,7 @@ use core::arch::x86_64::*;
 use inkstone_quant::{Codes, GROUP, PANEL};
 
 use super::at::{At, both};
-use super::{Job, Kernel, Products};
+use super::{Job, Kernel, Products, ask};
 use crate::isa::Isa;
 
 /// Four inputs of rows 0 to 7 and 8 to 15.
@@ -99,6 +99,7 @@ unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
     out: &mut [Products],
 ) -> usize {
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
+    let alone = job.panels.len() == 1;
     let panels = [job.panels[panel]];
     let mut at = At::<1, T>::new(
         &Job {
@@ -108,6 +109,9 @@ unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
         first,
     );
     for _ in 0..job.tiles {
+        if alone {
+            ask::ahead(at.tiles[0], const { C::CODES.tile_bytes(PANEL) });
+        }
         // SAFETY: the job has as many tiles.
         let [low_sums, high_sums] = unsafe { at.sums() };
         if HALVES {

@@ -10,11 +10,8 @@ use core::mem::MaybeUninit;
 use inkstone_quant::{Codes, GROUP, PANEL};
 
 use super::at::{At, both};
-use super::{Job, Kernel, PANELS, Panel, Products, Rows};
+use super::{Job, Kernel, PANELS, Panel, Products, Rows, ask};
 use crate::isa::Isa;
-
-/// Bytes ahead that weights are asked for, where one row of activations leaves nothing else to wait for.
-const AHEAD: usize = 4096;
 
 /// Whether there is code of its own for every count of rows that is fast.
 const MANY: bool = cfg!(not(feature = "small"));
@@ -166,21 +163,10 @@ unsafe fn ahead<C: Unpack, const HALVES: bool>(
         };
         for panel in panels {
             let part = |tile| panel.next.len() / job.tiles * tile;
-            ask(&panel.next[part(tile)..part(tile + tiles)]);
+            ask::far(&panel.next[part(tile)..part(tile + tiles)]);
         }
         // SAFETY: the caller's promise, of some of the tiles.
         unsafe { rows::<Ahead<C>, PANELS, HALVES>(&some, first, tile > 0, out) };
-    }
-}
-
-/// Asks for bytes that will be read later.
-fn ask(bytes: &[u8]) {
-    for line in bytes.chunks(64) {
-        #[allow(unused_unsafe, reason = "later compilers have it safe")]
-        // SAFETY: a hint, which reads nothing.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast())
-        };
     }
 }
 
@@ -256,17 +242,8 @@ unsafe fn tokens<C: Unpack, const P: usize, const T: usize, const HALVES: bool>(
         At::<P, T>::new(job, first)
     };
     for _ in 0..job.tiles {
-        if T == 1 {
-            for tile in at.tiles {
-                for line in (0..const { C::CODES.tile_bytes(PANEL) }).step_by(64) {
-                    let ahead = tile.wrapping_add(AHEAD + line);
-                    #[allow(unused_unsafe, reason = "later compilers have it safe")]
-                    // SAFETY: a hint, which reads nothing.
-                    unsafe {
-                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast())
-                    };
-                }
-            }
+        if P == 1 {
+            ask::ahead(at.tiles[0], const { C::CODES.tile_bytes(PANEL) });
         }
         // SAFETY: the job has as many tiles.
         let [low_sums, high_sums] = unsafe { at.sums() };

@@ -14,7 +14,7 @@ use inkstone_quant::{Encoding, GROUP, PANEL};
 use super::finish::{Block, Finish};
 use super::{Run, float, room};
 use crate::arena::{bytes_of, cut, share};
-use crate::kernels::{Job, Kernel, Panel, Rows};
+use crate::kernels::{Job, Kernel, Panel, Rows, ask};
 use crate::scales::Decoder;
 use crate::simd;
 use crate::team::Worker;
@@ -29,10 +29,10 @@ pub(super) const ROWS: usize = PAIR * PANEL;
 /// unpacked once for all of a usual batch.
 const TOKENS: usize = 128;
 
-/// Rows of activations up to which weights are streamed.
-const FEW: usize = 2;
+/// Rows of activations up to which weights are streamed, at most ([`ask::few`]), and of products that are held then.
+const FEW: usize = if cfg!(feature = "small") { 8 } else { 24 };
 
-/// Blocks that are streamed before their products are looked at.
+/// Blocks that are streamed before their products are looked at, at most.
 const AT_ONCE: usize = 8;
 
 /// Numbers of scratch that are needed: scales of all panels that are multiplied at once, a tile of plain weights, and
@@ -65,13 +65,15 @@ pub(super) fn run(cx: &Run<'_>, op: &Linear, worker: &Worker<'_>) {
     let scratch = unsafe { cx.scratch(worker.index) };
     let all: usize = parts(op).map(blocks).sum();
     // Streams are as long as they can be, and as many for each worker where all are as fast.
-    let pieces = match cx.rows(op.rows) {
-        ..=FEW => all.div_ceil(AT_ONCE).next_multiple_of(worker.count),
-        _ => all,
+    let few = ask::few(cx.isa.isa()).min(FEW);
+    let pieces = if cx.rows(op.rows) <= few {
+        all.div_ceil(AT_ONCE).next_multiple_of(worker.count)
+    } else {
+        all
     };
     while let Some(piece) = worker.take(pieces) {
         for task in shares(cx, op, share(all, piece, pieces)) {
-            if task.rows <= FEW && task.sources().all(|source| source.kernel.is_some()) {
+            if task.rows <= few && task.sources().all(|source| source.kernel.is_some()) {
                 task.stream(scratch);
             } else {
                 task.blocks
@@ -145,9 +147,6 @@ struct Share<'a> {
     sources: [Option<Source<'a>>; 2],
 }
 
-/// Products of a few rows of activations with a block.
-type Few = [[f32; ROWS]; FEW];
-
 impl<'a> Share<'a> {
     fn sources(&self) -> impl Iterator<Item = Source<'a>> {
         self.sources.into_iter().flatten()
@@ -156,15 +155,19 @@ impl<'a> Share<'a> {
     /// Panel after panel as they lie in memory, some blocks at a time.
     fn stream(&self, scratch: &mut [f32]) {
         let rows = self.codes(0..self.rows);
-        for first in self.blocks.clone().step_by(AT_ONCE) {
-            let blocks = first..self.blocks.end.min(first + AT_ONCE);
-            let mut products = [[[[0.0; ROWS]; FEW]; AT_ONCE]; 2];
+        let at_once = (FEW / self.rows).min(AT_ONCE);
+        let mut products = [[[0.0; ROWS]; FEW]; 2];
+        for first in self.blocks.clone().step_by(at_once) {
+            let blocks = first..self.blocks.end.min(first + at_once);
             for (source, products) in self.sources().zip(&mut products) {
                 source.stream(self.cx, rows, blocks.clone(), products, scratch);
             }
             let [y, up] = &mut products;
-            for (block, (y, up)) in blocks.zip(y.iter_mut().zip(up)) {
-                self.finish(block, 0, &mut y[..self.rows], &mut up[..self.rows]);
+            let of_blocks = y
+                .chunks_exact_mut(self.rows)
+                .zip(up.chunks_exact_mut(self.rows));
+            for (block, (y, up)) in blocks.zip(of_blocks) {
+                self.finish(block, 0, y, up);
             }
         }
     }
@@ -178,7 +181,7 @@ impl<'a> Share<'a> {
                 // Where a matrix ends within a block, its last panel stands in for the one that is missing.
                 let panel = |half| {
                     let index = last.min(block * PAIR + half);
-                    let next = source.next(self.cx, index + ahead * PAIR);
+                    let next = source.bytes(self.cx, index + ahead * PAIR);
                     let panel = source.panel(self.cx, index, &mut scratch);
                     Panel { next, ..panel }
                 };
@@ -297,19 +300,20 @@ impl<'a> Source<'a> {
         self.part.weight.inputs.div_ceil(GROUP)
     }
 
-    /// Products of all panels of some blocks.
+    /// Products of all panels of some blocks, a row after the other in each block.
     fn stream(
         &self,
         cx: &Run<'_>,
         rows: Rows<'_>,
         blocks: Range<usize>,
-        products: &mut [Few; AT_ONCE],
+        products: &mut [[f32; ROWS]; FEW],
         scratch: &mut [f32],
     ) {
         let Some(kernel) = self.kernel else { return };
         let panels = blocks.start * PAIR..self.panels.min(blocks.end * PAIR);
         for (i, panel) in panels.enumerate() {
             let mut scratch = &mut scratch[..];
+            self.ask(cx, panel, i == 0);
             let panel = self.panel(cx, panel, &mut scratch);
             let job = Job {
                 panels: &[panel],
@@ -318,14 +322,26 @@ impl<'a> Source<'a> {
             };
             let mut out = [[0.0; PANEL]; FEW];
             kernel.multiply_on(cx.isa, &job, &mut out);
-            for (to, out) in products[i / PAIR].iter_mut().zip(out) {
+            let products = &mut products[i / PAIR * rows.count..][..rows.count];
+            for (to, out) in products.iter_mut().zip(out) {
                 to.as_chunks_mut::<PANEL>().0[i % PAIR] = out;
             }
         }
     }
 
+    /// Asks for what a kernel does not: the scales that lie before tiles, and the first tiles of all.
+    fn ask(&self, cx: &Run<'_>, panel: usize, first: bool) {
+        if !ask::does(cx.isa.isa()) {
+            return;
+        }
+        let bytes = self.bytes(cx, panel);
+        let start = if first { 0 } else { ask::AHEAD };
+        let end = bytes.len().min(ask::AHEAD + self.skip);
+        ask::near(&bytes[start.min(end)..end]);
+    }
+
     /// The bytes of a panel if they are in memory.
-    fn next<'b>(&self, cx: &Run<'b>, index: usize) -> &'b [u8] {
+    fn bytes<'b>(&self, cx: &Run<'b>, index: usize) -> &'b [u8] {
         if cfg!(feature = "small") || self.room > 0 || index >= self.panels {
             return &[];
         }

@@ -1,0 +1,74 @@
+//! Memory is asked for what will be read, so that it is near by then. A hint: nothing is read, and addresses may be any.
+#![allow(unsafe_code)]
+
+use crate::isa::Isa;
+
+/// Bytes ahead of a tile that kernels ask for where they multiply one panel.
+pub(crate) const AHEAD: usize = 4096;
+
+/// Whether the kernels of an instruction set ask. Who does it for them where they don't only is in the way of processors
+/// that look ahead by themselves.
+pub(crate) const fn does(isa: Isa) -> bool {
+    matches!(isa, Isa::Avx2 | Isa::Avx512 | Isa::Amx)
+}
+
+/// Rows of activations up to which it is best to read the panels of a matrix one after the other, as they lie. AMX wants
+/// two for sixteen rows.
+pub(crate) const fn few(isa: Isa) -> usize {
+    match isa {
+        Isa::Avx2 | Isa::Avx512 => 24,
+        _ => 2,
+    }
+}
+
+/// Asks for what is read next.
+#[inline(always)]
+pub(crate) fn near(bytes: &[u8]) {
+    bytes
+        .chunks(LINE)
+        .for_each(|line| first_cache(line.as_ptr()));
+}
+
+/// Asks for what is read after something that fills the first cache.
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+pub(super) fn far(bytes: &[u8]) {
+    bytes
+        .chunks(LINE)
+        .for_each(|line| second_cache(line.as_ptr()));
+}
+
+/// Asks for `bytes` bytes that lie [`AHEAD`] of a tile.
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+#[inline(always)]
+pub(super) fn ahead(tile: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(LINE) {
+        first_cache(tile.wrapping_add(AHEAD + line));
+    }
+}
+
+/// Bytes that come at once.
+const LINE: usize = 64;
+
+#[inline(always)]
+fn first_cache(line: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unused_unsafe, reason = "later compilers have it safe")]
+    // SAFETY: a hint, which reads nothing.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+#[inline(always)]
+fn second_cache(line: *const u8) {
+    #[allow(unused_unsafe, reason = "later compilers have it safe")]
+    // SAFETY: as above.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(line.cast());
+    }
+}
