@@ -6,13 +6,13 @@ mod flush;
 mod support;
 
 use inkstone_cpu::{ISAS, Isa};
-use inkstone_engine::{KVS, Kv, Model, SessionConfig};
+use inkstone_engine::{KVS, Kv, Model, SessionConfig, Step};
 use inkstone_tests::needs;
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::{env, fs};
+use std::{env, fs, process};
 
 /// The file of what hashes must be.
 const GOLDEN: &str = "hashes.txt";
@@ -36,6 +36,12 @@ fn main() {
                 tiny(&name, &support::tiny(&name.replace(' ', "-"), &recipe), kv)
             }));
         }
+    }
+    for &(kv_name, kv) in stored() {
+        let name = format!("snapshot {kv_name}");
+        trials.push(Trial::test(format!("one_hash_of {name}"), move || {
+            snapshot(&name, kv)
+        }));
     }
     for name in support::REAL {
         let present = needs::model(&format!("{name}.gguf")).is_some();
@@ -84,6 +90,28 @@ fn tiny(name: &str, model: &Model, kv: Kv) -> Result<(), Failed> {
         }
     }
     pinned(name, truth)
+}
+
+/// What a session saves, and so how keys and values lie, on every instruction set: beyond a window, within a tile.
+fn snapshot(name: &str, kv: Kv) -> Result<(), Failed> {
+    let (_, recipe) = support::recipes().last().ok_or("FORMATS is not empty")?;
+    let model = support::tiny(&name.replace(' ', "-"), &recipe);
+    let tokens = support::tokens(90, model.spec().vocabulary);
+    let path = support::folder().join(format!("{}-{}", name.replace(' ', "-"), process::id()));
+    let mut truth: Option<String> = None;
+    for isa in isas() {
+        let mut session = model.session(&config(kv, 2, 17, Some(isa)))?;
+        session.feed(&tokens)?;
+        while let Step::More { .. } = session.advance()? {}
+        session.save(&path)?;
+        let bytes = fs::read(&path)?;
+        // A snapshot ends with its own hash.
+        let hash = bytes.iter().skip(bytes.len().saturating_sub(32));
+        let hash: String = hash.map(|byte| format!("{byte:02x}")).collect();
+        equal(truth.get_or_insert_with(|| hash.clone()), &hash, isa)?;
+    }
+    fs::remove_file(&path)?;
+    pinned(name, truth.ok_or("there is a portable instruction set")?)
 }
 
 /// Beyond the window; the slow ways of computing once each, the fast ones in all combinations.

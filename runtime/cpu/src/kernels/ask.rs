@@ -3,8 +3,16 @@
 
 use crate::isa::Isa;
 
-/// Bytes ahead of a tile that kernels ask for where they multiply one panel.
-pub(crate) const AHEAD: usize = 4096;
+/// Bytes ahead of a tile that kernels ask for where they multiply one panel: the second cache fetches more lines at a time
+/// than the first.
+pub(crate) const AHEAD: usize = 8192;
+
+/// Bytes ahead of a tile that they want in the first cache.
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+const NEAR: usize = 2048;
+
+/// Bytes that come at once.
+const LINE: usize = 64;
 
 /// Whether the kernels of an instruction set ask. Who does it for them where they don't only is in the way of processors
 /// that look ahead by themselves.
@@ -21,54 +29,34 @@ pub(crate) const fn few(isa: Isa) -> usize {
     }
 }
 
-/// Asks for what is read next.
-#[inline(always)]
-pub(crate) fn near(bytes: &[u8]) {
-    bytes
-        .chunks(LINE)
-        .for_each(|line| first_cache(line.as_ptr()));
-}
-
-/// Asks for what is read after something that fills the first cache.
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
-pub(super) fn far(bytes: &[u8]) {
-    bytes
-        .chunks(LINE)
-        .for_each(|line| second_cache(line.as_ptr()));
-}
-
-/// Asks for `bytes` bytes that lie [`AHEAD`] of a tile.
+/// Asks for what a kernel wants to find ahead of a tile of `bytes` bytes.
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 #[inline(always)]
 pub(super) fn ahead(tile: *const u8, bytes: usize) {
+    use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    far(tile.wrapping_add(AHEAD), bytes);
     for line in (0..bytes).step_by(LINE) {
-        first_cache(tile.wrapping_add(AHEAD + line));
+        #[allow(unused_unsafe, reason = "later compilers have it safe")]
+        // SAFETY: a hint, which reads nothing.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(tile.wrapping_add(NEAR + line).cast());
+        }
     }
 }
 
-/// Bytes that come at once.
-const LINE: usize = 64;
-
+/// Asks the second cache for `bytes` bytes from `from` on.
 #[inline(always)]
-fn first_cache(line: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    #[allow(unused_unsafe, reason = "later compilers have it safe")]
-    // SAFETY: a hint, which reads nothing.
-    unsafe {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(line.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
-}
-
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
-#[inline(always)]
-fn second_cache(line: *const u8) {
-    #[allow(unused_unsafe, reason = "later compilers have it safe")]
-    // SAFETY: as above.
-    unsafe {
-        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(line.cast());
+pub(crate) fn far(from: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(LINE) {
+        let line = from.wrapping_add(line);
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unused_unsafe, reason = "later compilers have it safe")]
+        // SAFETY: as above.
+        unsafe {
+            use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(line.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
     }
 }

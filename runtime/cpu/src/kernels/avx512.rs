@@ -163,7 +163,8 @@ unsafe fn ahead<C: Unpack, const HALVES: bool>(
         };
         for panel in panels {
             let part = |tile| panel.next.len() / job.tiles * tile;
-            ask::far(&panel.next[part(tile)..part(tile + tiles)]);
+            let next = &panel.next[part(tile)..part(tile + tiles)];
+            ask::far(next.as_ptr(), next.len());
         }
         // SAFETY: the caller's promise, of some of the tiles.
         unsafe { rows::<Ahead<C>, PANELS, HALVES>(&some, first, tile > 0, out) };

@@ -5,24 +5,26 @@
 //! joined to what earlier ones gave.
 #![allow(unsafe_code)]
 
+mod queries;
 mod shared;
 mod softmax;
+mod step;
 mod tile;
 
 use core::ops::Range;
 
 use inkstone_model::cache::TILE;
 use inkstone_model::op::Attend;
-use inkstone_model::{Cache, Kv, Place, Places, Slot};
-use inkstone_quant::activation::quantize_group;
-use inkstone_quant::{GROUP, hadamard, math};
+use inkstone_model::{Kv, Place, Places};
+use inkstone_quant::{GROUP, hadamard};
 
 use super::{Run, round};
-use crate::arena::{Arena, Plain, cut, quads_of, share};
+use crate::arena::{Arena, Plain, cut, share};
 use crate::simd::{self, LANES, Simd, Task};
 use crate::team::Worker;
-use softmax::{Sum, join, softmax};
-use tile::{Joined, Keys, Queries, Tile, Values};
+use queries::{Asked, Rounded, quads};
+use step::Step;
+use tile::{Keys, Tile, Values};
 
 /// Query heads over one key head that are worked on together, at most.
 const TOGETHER: usize = if cfg!(feature = "small") { 1 } else { 4 };
@@ -44,14 +46,6 @@ pub(super) fn scratch(op: &Attend) -> usize {
     (2 * TILE + TOGETHER) * op.cache.width
         + AT_ONCE * heads * TILE
         + TOKENS * HEADS * (quads(&op.cache) + 1 + 2)
-}
-
-/// Quads of a rounded query: as many as keys have.
-fn quads(cache: &Cache) -> usize {
-    cache
-        .width
-        .next_multiple_of(cache.kv.together())
-        .div_ceil(4)
 }
 
 pub(super) fn run(cx: &Run<'_>, op: &Attend, worker: &Worker<'_>) {
@@ -165,17 +159,6 @@ impl<'a> Unit<'a> {
             let x = unsafe { self.cx.read(self.op.to, token, at, n) };
             // SAFETY: a head is whole groups, and a token's heads are given to one worker.
             unsafe { round::row(self.cx, self.op.to, token, at, x) };
-        }
-    }
-
-    /// Makes queries what is multiplied with keys, or is rounded for it: see [`Attend`].
-    #[inline(always)]
-    fn ready(&self, q: &mut [f32]) {
-        let (kv, width) = (self.op.cache.kv, self.op.cache.width);
-        match kv {
-            Kv::F16 => q.iter_mut().for_each(|q| *q = math::short(*q)),
-            Kv::Int4 => q.chunks_exact_mut(width).for_each(hadamard::rotate),
-            Kv::F32 | Kv::Int8 => {}
         }
     }
 
@@ -310,282 +293,6 @@ impl Task for Attention<'_, '_> {
                 if unit.op.cache.kv == Kv::Int4 {
                     hadamard::rotate(to);
                 }
-            }
-        }
-    }
-}
-
-/// A unit's queries, made ready.
-struct Asked<'a, 'b> {
-    unit: &'b Unit<'a>,
-    /// Copies of one token's, where workers share its heads; else they stand where they stood.
-    own: &'b [f32],
-}
-
-impl<'a, 'b> Asked<'a, 'b> {
-    #[inline(always)]
-    fn new(unit: &'b Unit<'a>, own: &'b mut [f32]) -> Asked<'a, 'b> {
-        let width = unit.op.cache.width;
-        let (at, n) = (unit.heads.start * width, unit.heads.len() * width);
-        if own.is_empty() {
-            for token in unit.tokens.clone() {
-                // SAFETY: a token's heads are given to one worker, which has no reference to them here.
-                unit.ready(unsafe { unit.cx.write(unit.op.q, token, at, n) });
-            }
-        } else {
-            // SAFETY: queries were written before the last barrier, and where workers share them none writes them.
-            own[..n].copy_from_slice(unsafe { unit.cx.read(unit.op.q, unit.tokens.start, at, n) });
-            unit.ready(&mut own[..n]);
-        }
-        Asked { unit, own }
-    }
-
-    /// Those of `n` heads of a token.
-    #[inline(always)]
-    fn of(&self, token: usize, head: usize, n: usize) -> &[f32] {
-        let width = self.unit.op.cache.width;
-        if self.own.is_empty() {
-            // SAFETY: a token's heads are given to one worker, and what it wrote of its queries it has written.
-            unsafe {
-                self.unit
-                    .cx
-                    .read(self.unit.op.q, token, head * width, n * width)
-            }
-        } else {
-            &self.own[(head - self.unit.heads.start) * width..][..n * width]
-        }
-    }
-}
-
-/// Queries in the form that int8 keys are multiplied with; empty for other keys.
-#[derive(Clone, Copy)]
-struct Rounded<'a> {
-    /// Quads of a query.
-    quads: usize,
-    codes: &'a [[i8; 4]],
-    scales: &'a [f32],
-}
-
-impl<'a> Rounded<'a> {
-    /// Those of a unit, token by token.
-    #[inline(always)]
-    fn new(queries: &Asked<'_, '_>, mut scratch: &'a mut [f32]) -> Rounded<'a> {
-        let unit = queries.unit;
-        let quads = quads(&unit.op.cache);
-        if !unit.op.cache.kv.codes() {
-            return Rounded {
-                quads,
-                codes: &[],
-                scales: &[],
-            };
-        }
-        let n = unit.heads.len();
-        let scales = cut(&mut scratch, TOKENS * HEADS);
-        let codes = quads_of(cut(&mut scratch, TOKENS * HEADS * quads));
-        let rows = scales.iter_mut().zip(codes.chunks_exact_mut(quads));
-        for (i, (scale, codes)) in rows.enumerate().take(unit.tokens.len() * n) {
-            let (token, head) = (unit.tokens.start + i / n, unit.heads.start + i % n);
-            *scale = quantize_group(queries.of(token, head, 1), codes.as_flattened_mut());
-        }
-        Rounded {
-            quads,
-            codes,
-            scales,
-        }
-    }
-
-    /// Those from query `index` on.
-    #[inline(always)]
-    fn of(&self, index: usize) -> Rounded<'a> {
-        Rounded {
-            quads: self.quads,
-            codes: self.codes.get(index * self.quads..).unwrap_or_default(),
-            scales: self.scales.get(index..).unwrap_or_default(),
-        }
-    }
-}
-
-/// Some tiles for a token, or some tokens at a tile, and the heads of a unit.
-struct Step<'a, 'b> {
-    queries: &'b Asked<'a, 'b>,
-    rounded: Rounded<'b>,
-    /// Whether workers share the tiles, so that what each gives is kept apart.
-    shared: bool,
-    count: usize,
-    items: [Item<'b>; AT_ONCE],
-    /// Positions of each item's tile that its token sees.
-    visible: [Range<usize>; AT_ONCE],
-}
-
-/// A tile and a token that sees some of it.
-#[derive(Clone, Copy)]
-struct Item<'a> {
-    token: usize,
-    /// Its number.
-    index: usize,
-    tile: Tile<'a>,
-    /// Whether it is the first that the token sees.
-    fresh: bool,
-}
-
-impl Item<'_> {
-    const NONE: Item<'static> = Item {
-        token: 0,
-        index: 0,
-        tile: Tile::NONE,
-        fresh: false,
-    };
-}
-
-impl<'a, 'b> Step<'a, 'b> {
-    #[inline(always)]
-    fn new(queries: &'b Asked<'a, 'b>, rounded: Rounded<'b>, shared: bool) -> Step<'a, 'b> {
-        Step {
-            queries,
-            rounded,
-            shared,
-            count: 0,
-            items: [const { Item::NONE }; AT_ONCE],
-            visible: [const { 0..0 }; AT_ONCE],
-        }
-    }
-
-    /// Adds a tile for a token if it sees any of it; `numbers` are the tile's if they were made.
-    #[inline(always)]
-    fn push(&mut self, index: usize, token: usize, numbers: Option<Tile<'b>>) {
-        let unit = self.queries.unit;
-        let (base, seen) = (index * TILE, unit.seen(token));
-        let (start, end) = (seen.start.max(base), seen.end.min(base + TILE));
-        if start >= end {
-            return;
-        }
-        self.visible[self.count] = start - base..end - base;
-        self.items[self.count] = Item {
-            token,
-            index,
-            tile: numbers.unwrap_or_else(|| unit.tile(base)),
-            fresh: base <= seen.start,
-        };
-        self.count += 1;
-    }
-
-    #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, sums: &mut [Sum], scores: &mut [[f32; TILE]]) {
-        let unit = self.queries.unit;
-        let (op, n) = (unit.op, unit.heads.len());
-        let items = &self.items[..self.count];
-        let scores = &mut scores[..items.len() * n];
-        for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
-            self.heads(simd, i, scores, &Phase::Scores);
-        }
-        let (mut given, mut factors) = ([[0.0; 2]; AT_ONCE * HEADS], [[0.0; 2]; HEADS]);
-        softmax(
-            scores,
-            n,
-            &self.visible[..items.len()],
-            op.scale,
-            op.cap,
-            &mut given,
-        );
-        for ((i, item), p) in items.iter().enumerate().zip(scores.chunks_exact_mut(n)) {
-            for p in &mut *p {
-                item.tile.ready(p);
-            }
-            let given = &given[i * n..][..n];
-            let sums = &mut sums[(item.token - unit.tokens.start) * n..][..n];
-            let fresh = item.fresh || self.shared;
-            if self.shared {
-                shared::keep(unit, item.index, given);
-            } else if fresh {
-                sums.copy_from_slice(given);
-            } else {
-                join(sums, given, &mut factors);
-            }
-            self.heads(simd, i, p, &Phase::Values((!fresh).then_some(&factors)));
-        }
-    }
-
-    /// A phase of the heads of item `i`.
-    ///
-    /// Each count of heads is a function of its own: within one, what any of them needs would be made ready for every
-    /// token. Where flash is dearer than time there is one count.
-    #[inline(always)]
-    fn heads<S: Simd>(&self, simd: S, i: usize, p: &mut [[f32; TILE]], phase: &Phase<'_>) {
-        let (isa, step) = (self.queries.unit.cx.isa, self);
-        for (index, p) in p.chunks_mut(TOGETHER).enumerate() {
-            let first = index * TOGETHER;
-            let (n, phase) = (p.len(), phase.of(first));
-            match n {
-                _ if cfg!(feature = "small") => Heads::<1>(step, i, first, p, phase).run(simd),
-                1 => simd::run(isa, Heads::<1>(step, i, first, p, phase)),
-                2 => simd::run(isa, Heads::<2>(step, i, first, p, phase)),
-                3 => simd::run(isa, Heads::<3>(step, i, first, p, phase)),
-                _ => simd::run(isa, Heads::<TOGETHER>(step, i, first, p, phase)),
-            }
-        }
-    }
-}
-
-/// What is done with a tile.
-enum Phase<'a> {
-    /// Scores, from keys.
-    Scores,
-    /// Sums of values, with the factors of [`Joined`].
-    Values(Option<&'a [[f32; 2]]>),
-}
-
-impl<'a> Phase<'a> {
-    /// The same for heads `first` on.
-    #[inline(always)]
-    fn of(&self, first: usize) -> Phase<'a> {
-        match self {
-            Phase::Scores => Phase::Scores,
-            Phase::Values(factors) => Phase::Values(factors.map(|factors| &factors[first..])),
-        }
-    }
-}
-
-/// `N` heads of a step's item, from a head of its unit on, with their scores or what became of them.
-struct Heads<'a, 'b, const N: usize>(
-    &'b Step<'a, 'b>,
-    usize,
-    usize,
-    &'b mut [[f32; TILE]],
-    Phase<'b>,
-);
-
-impl<const N: usize> Task for Heads<'_, '_, N> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Heads(step, i, first, p, phase) = self;
-        let (item, visible) = (&step.items[i], &step.visible[i]);
-        let unit = step.queries.unit;
-        let (op, width, head) = (unit.op, unit.op.cache.width, unit.heads.start + first);
-        let Some(p) = p.first_chunk_mut::<N>() else {
-            return;
-        };
-        match phase {
-            Phase::Scores => {
-                let index = (item.token - unit.tokens.start) * unit.heads.len() + first;
-                let query = Queries::<N> {
-                    rows: step.queries.of(item.token, head, N),
-                    rounded: step.rounded.of(index),
-                };
-                item.tile.scores(simd, width, &query, visible, p);
-            }
-            Phase::Values(factors) => {
-                let (slot, row) = if step.shared {
-                    (Slot::Parts, shared::row(unit, item.index))
-                } else {
-                    (op.to, item.token)
-                };
-                // SAFETY: a token's heads, or a tile's part of them, are given to one worker.
-                let to = unsafe { unit.cx.write(slot, row, head * width, N * width) };
-                let factors = factors.and_then(<[_]>::first_chunk::<N>);
-                item.tile
-                    .values(simd, width, visible, p, Joined { to, factors });
             }
         }
     }

@@ -331,13 +331,14 @@ impl<'a> Source<'a> {
 
     /// Asks for what a kernel does not: the scales that lie before tiles, and the first tiles of all.
     fn ask(&self, cx: &Run<'_>, panel: usize, first: bool) {
-        if !ask::does(cx.isa.isa()) {
-            return;
-        }
         let bytes = self.bytes(cx, panel);
-        let start = if first { 0 } else { ask::AHEAD };
-        let end = bytes.len().min(ask::AHEAD + self.skip);
-        ask::near(&bytes[start.min(end)..end]);
+        if ask::does(cx.isa.isa()) && !bytes.is_empty() {
+            let start = if first { 0 } else { ask::AHEAD };
+            ask::far(
+                bytes.as_ptr().wrapping_add(start),
+                ask::AHEAD + self.skip - start,
+            );
+        }
     }
 
     /// The bytes of a panel if they are in memory.

@@ -5,7 +5,7 @@ use core::ops::Range;
 use inkstone_model::cache::{KEY_LANES, TILE};
 use inkstone_quant::math;
 
-use super::Rounded;
+use super::queries::Rounded;
 use crate::arena::{Plain, quads_of};
 use crate::simd::{LANES, Simd};
 
