@@ -29,34 +29,40 @@ pub(crate) const fn few(isa: Isa) -> usize {
     }
 }
 
-/// Asks for what a kernel wants to find ahead of a tile of `bytes` bytes.
+/// Asks for what a kernel wants to find ahead of a tile of `bytes` bytes, which are constant.
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 #[inline(always)]
 pub(super) fn ahead(tile: *const u8, bytes: usize) {
     use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    far(tile.wrapping_add(AHEAD), bytes);
-    for line in (0..bytes).step_by(LINE) {
+    let mut line = 0;
+    while line < bytes {
+        second_cache(tile.wrapping_add(AHEAD + line));
         #[allow(unused_unsafe, reason = "later compilers have it safe")]
         // SAFETY: a hint, which reads nothing.
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(tile.wrapping_add(NEAR + line).cast());
         }
+        line += LINE;
     }
 }
 
 /// Asks the second cache for `bytes` bytes from `from` on.
-#[inline(always)]
 pub(crate) fn far(from: *const u8, bytes: usize) {
     for line in (0..bytes).step_by(LINE) {
-        let line = from.wrapping_add(line);
-        #[cfg(target_arch = "x86_64")]
-        #[allow(unused_unsafe, reason = "later compilers have it safe")]
-        // SAFETY: as above.
-        unsafe {
-            use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T1>(line.cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = line;
+        second_cache(from.wrapping_add(line));
     }
 }
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn second_cache(line: *const u8) {
+    use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    #[allow(unused_unsafe, reason = "later compilers have it safe")]
+    // SAFETY: a hint, which reads nothing.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T1>(line.cast());
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn second_cache(_: *const u8) {}

@@ -71,35 +71,52 @@ struct Sums {
 /// The processor has the instructions, and the job fits the kernel.
 #[target_feature(enable = "avx2")]
 unsafe fn run<C: Unpack, const HALVES: bool>(job: &Job<'_>, out: &mut [Products]) {
+    if let [_] = job.panels {
+        // SAFETY: the caller's promise.
+        return unsafe { rows::<C, true, HALVES>(job, 0, out) };
+    }
     for panel in 0..job.panels.len() {
-        let mut first = 0;
-        while first < job.rows.count {
-            let out = &mut out[first * job.panels.len()..];
-            first += match job.rows.count - first {
-                // SAFETY: the caller's promise; as many rows are left.
-                4.. => unsafe { tokens::<C, 4, HALVES>(job, panel, first, out) },
-                // SAFETY: the caller's promise; as many rows are left.
-                2.. => unsafe { tokens::<C, 2, HALVES>(job, panel, first, out) },
-                // SAFETY: the caller's promise; as many rows are left.
-                _ => unsafe { tokens::<C, 1, HALVES>(job, panel, first, out) },
-            };
-        }
+        // SAFETY: the caller's promise; there are as many panels.
+        unsafe { rows::<C, false, HALVES>(job, panel, out) };
+    }
+}
+
+/// Products of a panel with all rows; `ALONE` where it is the only one.
+///
+/// # Safety
+/// As [`run`], and the job has that panel.
+#[target_feature(enable = "avx2")]
+unsafe fn rows<C: Unpack, const ALONE: bool, const HALVES: bool>(
+    job: &Job<'_>,
+    panel: usize,
+    out: &mut [Products],
+) {
+    let mut first = 0;
+    while first < job.rows.count {
+        let out = &mut out[first * job.panels.len()..];
+        first += match job.rows.count - first {
+            // SAFETY: the caller's promise; as many rows are left.
+            4.. => unsafe { tokens::<C, 4, ALONE, HALVES>(job, panel, first, out) },
+            // SAFETY: the caller's promise; as many rows are left.
+            2.. => unsafe { tokens::<C, 2, ALONE, HALVES>(job, panel, first, out) },
+            // SAFETY: the caller's promise; as many rows are left.
+            _ => unsafe { tokens::<C, 1, ALONE, HALVES>(job, panel, first, out) },
+        };
     }
 }
 
 /// Products of a panel with rows `first .. first + T`; gives `T`.
 ///
 /// # Safety
-/// As [`run`], and the job has as many rows.
+/// As [`rows`], and the job has as many rows.
 #[target_feature(enable = "avx2")]
-unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
+unsafe fn tokens<C: Unpack, const T: usize, const ALONE: bool, const HALVES: bool>(
     job: &Job<'_>,
     panel: usize,
     first: usize,
     out: &mut [Products],
 ) -> usize {
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
-    let alone = job.panels.len() == 1;
     let panels = [job.panels[panel]];
     let mut at = At::<1, T>::new(
         &Job {
@@ -109,7 +126,7 @@ unsafe fn tokens<C: Unpack, const T: usize, const HALVES: bool>(
         first,
     );
     for _ in 0..job.tiles {
-        if alone {
+        if ALONE {
             ask::ahead(at.tiles[0], const { C::CODES.tile_bytes(PANEL) });
         }
         // SAFETY: the job has as many tiles.

@@ -311,6 +311,7 @@ impl<'a> Source<'a> {
     ) {
         let Some(kernel) = self.kernel else { return };
         let panels = blocks.start * PAIR..self.panels.min(blocks.end * PAIR);
+        let mut out = [[0.0; PANEL]; FEW];
         for (i, panel) in panels.enumerate() {
             let mut scratch = &mut scratch[..];
             self.ask(cx, panel, i == 0);
@@ -320,7 +321,6 @@ impl<'a> Source<'a> {
                 tiles: self.tiles(),
                 rows,
             };
-            let mut out = [[0.0; PANEL]; FEW];
             kernel.multiply_on(cx.isa, &job, &mut out);
             let products = &mut products[i / PAIR * rows.count..][..rows.count];
             for (to, out) in products.iter_mut().zip(out) {
