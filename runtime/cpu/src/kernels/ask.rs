@@ -14,8 +14,8 @@ const NEAR: usize = 2048;
 /// Bytes that come at once.
 const LINE: usize = 64;
 
-/// Whether the kernels of an instruction set ask. Who does it for them where they don't only is in the way of processors
-/// that look ahead by themselves.
+/// Whether the kernels of an instruction set ask. To ask for kernels that do not is slower than not to: processors that
+/// look ahead by themselves are led astray.
 pub(crate) const fn does(isa: Isa) -> bool {
     matches!(isa, Isa::Avx2 | Isa::Avx512 | Isa::Amx)
 }
