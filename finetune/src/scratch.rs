@@ -147,13 +147,14 @@ impl Shape {
 }
 
 /// Writes a model of `shape` whose tokenizer is learnt from `texts`; the weights follow from `seed`. Its card names the
-/// licence, an SPDX expression, if there is one.
+/// licence, an SPDX expression, if there is one; it has a chat template if it is to learn `chats`.
 ///
 /// # Errors
 /// The texts are too few for the vocabulary, or a file cannot be written.
 pub fn write(
     shape: &Shape,
     texts: &[String],
+    chats: bool,
     seed: u64,
     licence: Option<&str>,
     folder: &Path,
@@ -179,7 +180,7 @@ pub fn write(
         "bos_token": SPECIAL[0],
         "eos_token": SPECIAL[0],
         "add_bos_token": true,
-        "chat_template": TEMPLATE,
+        "chat_template": chats.then_some(TEMPLATE),
     });
     save(
         "tokenizer_config.json",

@@ -47,7 +47,7 @@ pub(crate) struct Cache {
 /// One source and what its file hashes to. Different files of one model have different hashes.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// As on the command line: `hf:…`, `ms:…` or `pip:…`.
+    /// As on the command line: `hf:…`, `ms:…`, `pip:…` or `built-in:…`.
     pub(crate) source: &'static str,
     /// Lower-case hexadecimal.
     pub(crate) sha256: &'static str,
@@ -90,6 +90,27 @@ impl Entry {
 
 /// Every model with a name.
 pub(crate) static CATALOGUE: &[Entry] = &[
+    Entry {
+        name: "stories",
+        about: "tiny story model, part of this program: continues `Once upon a time`; knows nothing",
+        card: "apache-2.0",
+        attribution: "Inkstone, taught by stories of SmolLM2-135M-Instruct (HuggingFaceTB)",
+        base_model: "stories",
+        languages: &["en"],
+        bytes: 839_063,
+        context: 512,
+        cache: Cache {
+            full_layers: 8,
+            window_layers: 0,
+            window: 0,
+            width: 3 * 16,
+        },
+        file: "stories.ink",
+        sources: &[Row {
+            source: "built-in:stories",
+            sha256: "f5da651c5c75ce2332ad0ea31f8b31b43fdc2a9cdbd305d7c501e057847b406e",
+        }],
+    },
     Entry {
         name: "smollm2-135m",
         about: "SmolLM2 135M Instruct, Q4_1: answers and chats, small enough for any machine",
@@ -174,7 +195,7 @@ mod tests {
     #[test]
     fn licences_are_known_ones() {
         let licences: Vec<String> = CATALOGUE.iter().map(super::Entry::licence).collect();
-        assert_eq!(licences, ["Apache-2.0", "LicenseRef-Gemma"]);
+        assert_eq!(licences, ["Apache-2.0", "Apache-2.0", "LicenseRef-Gemma"]);
     }
 
     #[test]

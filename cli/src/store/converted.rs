@@ -34,6 +34,9 @@ pub(crate) fn converted(
         _ => {
             let model = pull(terminal, home, reference, &Consent::new(&[]))?.model;
             let from = model.source_path();
+            if !from.is_dir() && is_ink(&from)? {
+                return Ok(from);
+            }
             in_folder(terminal, home, &model, &from)
         }
     }

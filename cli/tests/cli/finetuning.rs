@@ -253,7 +253,8 @@ fn a_model_that_begins_with_random_weights_learns_texts_and_runs() {
     let inspected = succeeds(&sandbox, &["inspect", &model, "--json"]);
     let inspected: Value = serde_json::from_str(&inspected.stdout).unwrap();
     assert!(inspected["formats"]["q8"]["tensors"].as_u64().unwrap() > 0);
-    succeeds(&sandbox, &["run", &model, "Inkstone", "--raw", "-n", "8"]);
+    assert_eq!(inspected["chat_template"], false, "of texts alone");
+    succeeds(&sandbox, &["run", &model, "Inkstone", "-n", "8"]);
 }
 
 #[test]

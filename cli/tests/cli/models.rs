@@ -640,3 +640,35 @@ fn perplexity_and_speed_are_measured() {
     assert!(least <= sustained["first_tokens_per_second"].as_f64().unwrap());
     assert!(sustained["tokens"].as_u64().unwrap() >= 4);
 }
+
+#[test]
+fn stories_are_told_without_a_network() {
+    let sandbox = Sandbox::new();
+    let told = sandbox.run(&[
+        "run",
+        "stories",
+        "Once upon a time",
+        "--offline",
+        "--temp",
+        "0",
+        "-n",
+        "8",
+    ]);
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    assert!(
+        told.stdout.contains("there was a little"),
+        "{}",
+        told.stdout
+    );
+    // Once more, from where it has been put.
+    let again = sandbox.run(&[
+        "run",
+        "stories",
+        "Once upon a time",
+        "--temp",
+        "0",
+        "-n",
+        "8",
+    ]);
+    assert_eq!(again.stdout, told.stdout);
+}

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use inkstone_finetune::data::{self, Example};
+use inkstone_finetune::duplicates;
 use inkstone_finetune::recipe::{
     DataPart, Kind, MethodPart, ModelPart, OptimizerPart, Recipe, RunPart,
 };
 use inkstone_finetune::scratch::{self, Shape};
-use inkstone_finetune::{data, duplicates};
 use serde_json::json;
 
 use crate::exit::Usage;
@@ -58,10 +59,13 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             arguments.output.display()
         )));
     }
-    let (mut examples, mut texts) = (0, Vec::new());
+    let (mut examples, mut texts, mut chats) = (0, Vec::new(), false);
     for file in arguments.data.iter().chain(&arguments.held_out) {
         let read = data::read(file)?;
         examples += read.len();
+        chats |= read
+            .iter()
+            .any(|example| matches!(example, Example::Chat { .. }));
         texts.extend(read.iter().map(duplicates::text_of));
     }
     let shape = arguments.new.as_deref().map(Shape::find).transpose()?;
@@ -74,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             )));
         }
         let (seed, licence) = (RunPart::default().seed, arguments.licence.as_deref());
-        scratch::write(shape, &texts, seed, licence, folder)?;
+        scratch::write(shape, &texts, chats, seed, licence, folder)?;
     }
     let recipe = recipe(arguments, shape);
     let path = arguments.output.display();
