@@ -1,9 +1,11 @@
 //! Brings a model into the cache: looks there first, then tries its sources in order.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use inkstone_engine::atomic;
 use inkstone_engine::format::records::Manifest;
 use sha2::{Digest, Sha256};
 use ureq::Agent;
@@ -238,7 +240,8 @@ impl Fetch<'_> {
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let name = self.wanted.file.unwrap_or("model.ink");
         let (part, to) = (folder.join(format!("{name}.part")), folder.join(name));
-        fs::write(&part, bytes).with_context(|| part.display().to_string())?;
+        atomic::write(&part, |file| file.write_all(bytes))
+            .with_context(|| part.display().to_string())?;
         let hash = download::adopt(&part, &to, sha256)?;
         Ok(Got {
             files: vec![fetched_file(name, hash, &to)?],

@@ -14,19 +14,23 @@ const NEAR: usize = 2048;
 /// Bytes that come at once.
 const LINE: usize = 64;
 
-/// Whether the kernels of an instruction set ask. To ask for kernels that do not is slower than not to: processors that
-/// look ahead by themselves are led astray.
-pub(crate) const fn does(isa: Isa) -> bool {
-    matches!(isa, Isa::Avx2 | Isa::Avx512 | Isa::Amx)
+/// How the weights of a matrix are best read where rows of activations are few.
+pub(crate) struct Streams {
+    /// Whether kernels ask. To ask for kernels that do not is slower than not to: processors that look ahead by themselves
+    /// are led astray.
+    pub(crate) asked: bool,
+    /// Rows of activations up to which panels are read one after the other, as they lie.
+    pub(crate) rows: usize,
 }
 
-/// Rows of activations up to which it is best to read the panels of a matrix one after the other, as they lie. AMX wants
-/// two for sixteen rows.
-pub(crate) const fn few(isa: Isa) -> usize {
-    match isa {
-        Isa::Avx2 | Isa::Avx512 => 24,
-        _ => 2,
-    }
+/// Those of an instruction set's kernels. AMX wants two panels for sixteen rows.
+pub(crate) const fn streams(isa: Isa) -> Streams {
+    let (asked, rows) = match isa {
+        Isa::Avx2 | Isa::Avx512 => (true, 24),
+        Isa::Amx => (true, 2),
+        _ => (false, 2),
+    };
+    Streams { asked, rows }
 }
 
 /// Asks for what a kernel wants to find ahead of a tile of `bytes` bytes, which are constant.

@@ -29,7 +29,7 @@ pub(super) const ROWS: usize = PAIR * PANEL;
 /// unpacked once for all of a usual batch.
 const TOKENS: usize = 128;
 
-/// Rows of activations up to which weights are streamed, at most ([`ask::few`]), and of products that are held then.
+/// Rows of activations up to which weights are streamed, at most ([`ask::Streams`]), and of products that are held then.
 const FEW: usize = if cfg!(feature = "small") { 8 } else { 24 };
 
 /// Blocks that are streamed before their products are looked at, at most.
@@ -65,7 +65,7 @@ pub(super) fn run(cx: &Run<'_>, op: &Linear, worker: &Worker<'_>) {
     let scratch = unsafe { cx.scratch(worker.index) };
     let all: usize = parts(op).map(blocks).sum();
     // Streams are as long as they can be, and as many for each worker where all are as fast.
-    let few = ask::few(cx.isa.isa()).min(FEW);
+    let few = ask::streams(cx.isa.isa()).rows.min(FEW);
     let pieces = if cx.rows(op.rows) <= few {
         all.div_ceil(AT_ONCE).next_multiple_of(worker.count)
     } else {
@@ -332,7 +332,7 @@ impl<'a> Source<'a> {
     /// Asks for what a kernel does not: the scales that lie before tiles, and the first tiles of all.
     fn ask(&self, cx: &Run<'_>, panel: usize, first: bool) {
         let bytes = self.bytes(cx, panel);
-        if ask::does(cx.isa.isa()) && !bytes.is_empty() {
+        if ask::streams(cx.isa.isa()).asked && !bytes.is_empty() {
             let start = if first { 0 } else { ask::AHEAD };
             ask::far(
                 bytes.as_ptr().wrapping_add(start),
