@@ -160,7 +160,7 @@ def race(rounds, steps):
     with_lora(build())  # writes the adapter that all begin with
     # A processor without bf16 multiplies it so slowly that nobody would train in it.
     bf16 = "avx512_bf16" in open("/proc/cpuinfo").read()
-    precisions = ["f32"] + ["bf16"] * bf16
+    precisions = ["f32"] + ["bf16"] * bf16 + ["int8"]
     entries = [(f"ours {method} {precision}", None) for precision in precisions for method in ("lora", "qlora")]
     entries += [(f"torch {dtype} {mode}", f"{dtype} {mode}") for dtype in ["float32"] + ["bfloat16"] * bf16
                 for mode in os.environ.get("MODES", "eager compile").split()]
@@ -169,8 +169,7 @@ def race(rounds, steps):
         for name, peer in entries:
             if peer is None:
                 _, method, precision = name.split()
-                env = {"PRECISION": precision} if precision == "bf16" else {}
-                _, seconds, most = run_ours(method, steps + 2, **env)
+                _, seconds, most = run_ours(method, steps + 2, PRECISION=precision)
                 seen[name].append((sorted(seconds[2:])[steps // 2], most))
                 print(name, seen[name][-1], file=sys.stderr, flush=True)
                 continue

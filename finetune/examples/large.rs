@@ -49,6 +49,7 @@ fn main() -> anyhow::Result<()> {
             packed: true,
         },
         precision: Precision::F32,
+        integers: false,
         checkpointing: true,
         seed: 1,
     };

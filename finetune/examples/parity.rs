@@ -2,7 +2,8 @@
 //!
 //! Reads `tokens.json` (a list of sequences, each a list of tokens) and, for `lora`, the adapter in FOLDER/adapter.
 //! Writes the gradients of the first step as `gradients.safetensors`, each step's loss and its seconds as `losses.json`,
-//! and the adapter as it is then to FOLDER/trained. METHOD is `full`, `lora` or `qlora`.
+//! and the adapter as it is then to FOLDER/trained. METHOD is `full`, `lora` or `qlora`; PRECISION in the environment
+//! `f32`, `bf16` or `int8`.
 #![allow(clippy::print_stdout, reason = "what a program of its own is for")]
 
 use std::path::Path;
@@ -25,13 +26,19 @@ fn main() -> anyhow::Result<()> {
         alpha: 32.0,
         packed,
     };
+    let precision = std::env::var("PRECISION").unwrap_or_else(|_| "f32".to_owned());
     let options = Options {
         method: match method.as_str() {
             "full" => Method::Full,
             "lora" => lora(false),
             _ => lora(true),
         },
-        precision: std::env::var("PRECISION").map_or(Precision::F32, |_| Precision::Bf16),
+        precision: match precision.as_str() {
+            "f32" => Precision::F32,
+            "bf16" => Precision::Bf16,
+            _ => Precision::detect(),
+        },
+        integers: precision == "int8",
         checkpointing: std::env::var_os("CHECKPOINTING").is_some(),
         seed: 1,
     };

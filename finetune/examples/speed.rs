@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn core::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [path, method, precision, tokens, steps, rest @ ..] = &arguments[..] else {
         return Err(
-            "speed MODEL.ink full|lora|qlora f32|bf16 TOKENS STEPS [THREADS [LENGTH [LEARNT]]]"
+            "speed MODEL.ink full|lora|qlora f32|bf16|int8 TOKENS STEPS [THREADS [LENGTH [LEARNT]]]"
                 .into(),
         );
     };
@@ -32,11 +32,12 @@ fn main() -> Result<(), Box<dyn core::error::Error>> {
             "lora" => lora(false),
             _ => lora(true),
         },
-        precision: if precision == "f32" {
-            Precision::F32
-        } else {
-            Precision::Bf16
+        precision: match precision.as_str() {
+            "f32" => Precision::F32,
+            "bf16" => Precision::Bf16,
+            _ => Precision::detect(),
         },
+        integers: precision == "int8",
         checkpointing: std::env::var_os("CHECKPOINTING").is_some(),
         seed: 1,
     };

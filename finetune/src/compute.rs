@@ -1,6 +1,6 @@
 //! Products and rows over all threads. What a thread gets never changes a bit of what comes out.
 
-use inkstone_cpu::train::{self, Left, Lines, Packed, Precision, Right, To, View};
+use inkstone_cpu::train::{self, Integers, Left, Lines, Packed, Precision, Right, To, View};
 use rayon::prelude::*;
 
 /// Rows that a thread takes at once, by how many there are: for each the weights are read anew, but few tiles leave
@@ -39,7 +39,7 @@ pub fn product(
                 stride,
                 add,
             };
-            train::multiply(&[(&Left::new(right.precision(), left), right)], to);
+            train::multiply(&[(&Left::new(right.form(), left), right)], to);
         });
 }
 
@@ -65,6 +65,15 @@ pub fn packed(x: View<'_>) -> Packed {
     let spaces: Vec<_> = packed.spaces().collect();
     spaces.into_par_iter().for_each(|space| space.fill(x));
     packed
+}
+
+/// A right factor as integers of eight bits.
+#[must_use]
+pub fn integers(x: View<'_>) -> Integers<'static> {
+    let mut integers = Integers::zeros(x.rows(), x.columns());
+    let spaces: Vec<_> = integers.spaces().collect();
+    spaces.into_par_iter().for_each(|space| space.fill(x));
+    integers
 }
 
 /// A buffer's rows, taken tile after tile.

@@ -34,7 +34,8 @@ pub struct Loss {
 }
 
 impl Head<'_> {
-    /// The loss of the rows `x` against `labels`, and, with `weight`, gradients of its sum times `weight`.
+    /// The loss of the rows `x` against `labels`, and, with `weight`, gradients of its sum times `weight`. `logits` is
+    /// memory for them.
     pub fn loss(
         &self,
         x: &[f32],
@@ -42,17 +43,17 @@ impl Head<'_> {
         pass: &Pass<'_>,
         weight: Option<f32>,
         gradients: &mut Gradients,
+        logits: &mut Lines<f32>,
     ) -> Loss {
         let width = self.norm.inputs;
         let normed = norm_rows(x, self.norm, pass);
         let mut d_normed = Lines::zeros(weight.map_or(0, |_| normed.len()));
         let mut losses = vec![0.0; labels.len()];
         let chunk = (LOGITS / 4 / self.matrix.rows).clamp(16, 1024);
-        let mut logits = Lines::default();
         for first in (0..labels.len()).step_by(chunk) {
             let end = (first + chunk).min(labels.len());
             let normed = &normed[first * width..end * width];
-            self.logits(normed, pass, &mut logits);
+            self.logits(normed, pass, logits);
             let labels = &labels[first..end];
             logits
                 .par_chunks_mut(stride(self.matrix.rows))
@@ -66,7 +67,7 @@ impl Head<'_> {
                 });
             if weight.is_some() {
                 let d_normed = &mut d_normed[first * width..end * width];
-                self.logits_back(&logits, normed, pass, d_normed, gradients);
+                self.logits_back(logits, normed, pass, d_normed, gradients);
             }
         }
         let mut dx = Lines::zeros(d_normed.len());

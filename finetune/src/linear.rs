@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use inkstone_cpu::train::{Left, Lines, Precision, Right, To, View, multiply, rows};
+use inkstone_cpu::train::{Form, Left, Lines, Precision, Right, To, View, multiply, rows};
 use inkstone_model::Linear;
 
 use crate::compute::{ROWS, add_product_in, exchange, sum_rows};
@@ -16,7 +16,7 @@ pub type Gradients = [Vec<f32>];
 pub struct Ready<'a> {
     w: &'a Weight,
     bias: Option<&'a [f32]>,
-    precision: Precision,
+    form: Form,
     /// The matrix, unless nothing is wanted but the gradient of its adapter.
     base: Option<Factor<'a>>,
     thin: Option<Thin<'a>>,
@@ -43,7 +43,7 @@ impl<'a> Ready<'a> {
         Ready {
             w,
             bias: linear.bias.map(|bias| bias.vector(reader.trained)),
-            precision: reader.precision,
+            form: reader.form(),
             base: wanted.then(|| w.factor(reader, &(0..w.rows), way)),
             thin: w.adapter.map(|adapter| Thin::new(w, adapter, reader, way)),
         }
@@ -71,7 +71,7 @@ impl<'a> Ready<'a> {
                 *to = u * thin.adapter.scale;
             }
         };
-        Some(Left::from_rows(self.precision, rows, rank, scaled))
+        Some(Left::from_rows(self.form.precision, rows, rank, scaled))
     }
 
     /// The outputs `outputs` of `x·Wᵀ + scale·(x·Aᵀ)·Bᵀ + bias`.
@@ -111,12 +111,12 @@ impl<'a> Ready<'a> {
     /// where the matrix has an adapter, become the gradients of its thin matrices.
     #[must_use]
     pub fn back<'b>(&'b self, rows: usize, u: &'b [f32], sums: &'b mut Lines<f32>) -> Back<'b> {
-        let (precision, rank) = (self.precision, self.rank());
+        let (precision, rank) = (self.form.precision, self.rank());
         sums.resize(rank * (self.w.inputs + self.w.rows));
         let across = || Left::new(precision, View::new(u, rows, rank).transposed());
         Back {
             ready: self,
-            dy: Left::empty(precision, rows, self.w.rows),
+            dy: Left::empty(self.form, rows, self.w.rows),
             rows,
             u: self.adapted().then(across),
             sums,
@@ -158,7 +158,7 @@ impl Back<'_> {
         let Some(u) = &self.u else {
             return;
         };
-        let right = Factor::new(self.ready.precision, dy);
+        let right = Factor::new(self.ready.form.precision, dy);
         let (w, rank) = (self.ready.w, self.ready.rank());
         let to = To {
             data: &mut self.sums[rank * w.inputs + outputs.start..],
@@ -174,7 +174,7 @@ impl Back<'_> {
         let Some(thin) = &self.ready.thin else {
             return;
         };
-        let (rank, precision) = (thin.adapter.rank, self.ready.precision);
+        let (rank, precision) = (thin.adapter.rank, self.ready.form.precision);
         let mut t = Lines::zeros(self.rows * rank);
         multiply(&[(&self.dy, thin.b.right())], To::rows(&mut t, rank));
         t.iter_mut().for_each(|t| *t *= thin.adapter.scale);

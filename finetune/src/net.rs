@@ -2,13 +2,13 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use inkstone_cpu::train::{Lines, Precision, View};
+use inkstone_cpu::train::{Integers, Lines, Precision, View};
 use inkstone_model::weights::{ADAPTED, EMBED, HEAD, NO_LAYER, ROLES};
 use inkstone_model::{Layer, LayerSpec, Matrix, Model, Spec, Weights};
 use rayon::prelude::*;
 
 use crate::attention::Queries;
-use crate::compute::packed;
+use crate::compute::{integers, packed};
 use crate::head::Head;
 use crate::layer::{self, Angles, Kept, Pass};
 use crate::pack::Pack;
@@ -38,10 +38,25 @@ pub struct Options {
     pub method: Method,
     /// What products are computed in.
     pub precision: Precision,
+    /// Whether frozen matrices that ship as integers are multiplied as such: forwards the bits of the runtime, backwards
+    /// integers of eight bits.
+    pub integers: bool,
     /// Whether only the inputs of layers are held, and layers are computed again on the way back.
     pub checkpointing: bool,
     /// Draws what is drawn at the beginning.
     pub seed: u64,
+}
+
+impl Options {
+    /// What most products are computed in: `int8`, `bf16` or `f32`.
+    #[must_use]
+    pub fn products(&self) -> &'static str {
+        match self.precision {
+            _ if self.integers => "int8",
+            Precision::Bf16 => "bf16",
+            Precision::F32 => "f32",
+        }
+    }
 }
 
 /// Whether the matrix of a role has an adapter.
@@ -61,8 +76,15 @@ pub struct Net<'a> {
     /// What is learnt, in the order of [`Self::gradients`].
     pub trained: Vec<Tensor>,
     options: Options,
-    /// What layers left for a pass that is over: memory for the next.
-    spare: Mutex<Vec<Kept>>,
+    /// Memory that a pass leaves to the next.
+    spare: Mutex<Spare>,
+}
+
+/// Memory of a pass that is over.
+#[derive(Debug, Default)]
+struct Spare {
+    kept: Vec<Kept>,
+    logits: Lines<f32>,
 }
 
 /// What a pass gave.
@@ -167,10 +189,10 @@ impl<'a> Net<'a> {
         let mut kept: Vec<Kept> = Vec::new();
         let mut x = self.embed(&pack.tokens);
         for (index, (layer, spec)) in self.layers.iter().zip(&self.layer_specs).enumerate() {
-            let mut work = self.spare().pop().unwrap_or_default().with(x);
+            let mut work = self.spare().kept.pop().unwrap_or_default().with(x);
             x = layer::forward(layer, spec, &pass(index), &mut work);
             if weight.is_none() {
-                self.spare().push(work);
+                self.spare().kept.push(work);
                 continue;
             }
             if self.options.checkpointing {
@@ -179,9 +201,10 @@ impl<'a> Net<'a> {
             kept.push(work);
         }
         let labels: Vec<u32> = pack.targets.iter().map(|(_, label)| *label).collect();
-        let loss = self
-            .head()
-            .loss(&x, &labels, &pass(last), weight, gradients);
+        let mut logits = core::mem::take(&mut self.spare().logits);
+        let head = self.head();
+        let loss = head.loss(&x, &labels, &pass(last), weight, gradients, &mut logits);
+        self.spare().logits = logits;
         let losses = Losses {
             sum: loss.losses.iter().map(|loss| f64::from(*loss)).sum(),
             labels: labels.len(),
@@ -199,7 +222,7 @@ impl<'a> Net<'a> {
             let onwards = index > 0 || self.shared.embed.learns();
             dx = layer::backward(layer, spec, &pass(index), &mut kept, dx, gradients, onwards);
             if !self.options.checkpointing {
-                self.spare().push(kept);
+                self.spare().kept.push(kept);
             }
         }
         if let Some(index) = self.shared.embed.trained() {
@@ -208,7 +231,7 @@ impl<'a> Net<'a> {
         losses
     }
 
-    fn spare(&self) -> MutexGuard<'_, Vec<Kept>> {
+    fn spare(&self) -> MutexGuard<'_, Spare> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -217,6 +240,7 @@ impl<'a> Net<'a> {
             file: self.file,
             trained: &self.trained,
             precision: self.options.precision,
+            integers: self.options.integers,
         }
     }
 
@@ -295,23 +319,32 @@ impl Maker<'_> {
     /// Whether frozen matrices are rounded and laid out ahead.
     fn packs(&self) -> bool {
         let ahead = matches!(self.options.method, Method::Lora { packed: false, .. });
-        ahead && self.options.precision == Precision::Bf16
+        ahead && (self.options.precision == Precision::Bf16 || self.options.integers)
     }
 
     /// A frozen matrix in the form in which it is multiplied.
     fn ahead(&self, role: u16, matrix: &Matrix, strip: usize) -> Base {
+        if role == EMBED && self.packs() {
+            // Looked up row by row; what is multiplied is the head.
+            return Base::Stored(*matrix);
+        }
+        let strips = (0..matrix.rows).step_by(strip).map(|first| {
+            let rows = first..(first + strip).min(matrix.rows);
+            unpacked(matrix, self.file, &rows)
+        });
+        let inputs = matrix.inputs;
+        if self.options.integers && Integers::ships(matrix) {
+            let back = strips.map(|w| integers(View::new(&w, w.len() / inputs, inputs)));
+            return Base::Integers(*matrix, back.collect());
+        }
         match self.options.precision {
             Precision::F32 => Base::Plain(self.unpacked(matrix)),
-            // Looked up row by row; what is multiplied is the head.
-            Precision::Bf16 if role == EMBED => Base::Stored(*matrix),
             Precision::Bf16 => {
-                let strips = (0..matrix.rows).step_by(strip).map(|first| {
-                    let rows = first..(first + strip).min(matrix.rows);
-                    let values = unpacked(matrix, self.file, &rows);
-                    let w = View::new(&values, rows.len(), matrix.inputs);
+                let both = strips.map(|w| {
+                    let w = View::new(&w, w.len() / inputs, inputs);
                     [packed(w.transposed()), packed(w)]
                 });
-                Base::Packed(strips.collect())
+                Base::Packed(both.collect())
             }
         }
     }

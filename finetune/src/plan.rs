@@ -1,8 +1,8 @@
 //! The memory of a run, before it begins.
 
-use inkstone_cpu::train::Precision;
-use inkstone_model::Model;
+use inkstone_cpu::train::{Integers, Precision};
 use inkstone_model::weights::EMBED;
+use inkstone_model::{Matrix, Model};
 use serde::Serialize;
 
 use crate::head::LOGITS;
@@ -29,12 +29,27 @@ pub struct Memory {
 #[must_use]
 pub fn learnt(model: &Model<'_>, options: &Options) -> u64 {
     matrices(model)
-        .map(|(role, rows, inputs)| match options.method {
-            Method::Full => rows * inputs,
-            Method::Lora { rank, .. } if is_adapted(role) => rank as u64 * (rows + inputs),
+        .map(|(role, m)| match options.method {
+            Method::Full => m.rows * m.inputs,
+            Method::Lora { rank, .. } if is_adapted(role) => rank * (m.rows + m.inputs),
             Method::Lora { .. } => 0,
-        })
+        } as u64)
         .sum()
+}
+
+/// Bytes of a frozen matrix that is unpacked ahead.
+fn frozen(m: &Matrix, options: &Options) -> u64 {
+    let of = |outputs: usize, inputs: usize| {
+        (m.rows.next_multiple_of(outputs) * m.inputs.next_multiple_of(inputs)) as u64
+    };
+    if options.integers && Integers::ships(m) {
+        // A byte, and a scale for 32 outputs.
+        return of(32, 16) * 9 / 8;
+    }
+    match options.precision {
+        Precision::F32 => 4 * of(1, 1),
+        Precision::Bf16 => 2 * 2 * of(16, 16),
+    }
 }
 
 /// The memory of a run over packs of `length` tokens, of which a share `learnt_share` is learnt.
@@ -48,16 +63,15 @@ pub fn memory(
 ) -> Memory {
     let (spec, tokens) = (model.spec(), length as u64);
     let numbers = 4;
-    let frozen: u64 = match (options.method, options.precision) {
-        (Method::Full | Method::Lora { packed: true, .. }, _) => 0,
-        (_, Precision::F32) => matrices(model)
-            .map(|(_, rows, inputs)| rows * inputs * numbers)
-            .sum(),
-        (_, Precision::Bf16) => matrices(model)
-            .filter(|(role, ..)| *role != EMBED || model.weights().head.is_none())
-            .map(|(_, rows, inputs)| {
-                2 * 2 * rows.next_multiple_of(16) * inputs.next_multiple_of(16)
-            })
+    let looked_up = |role: u16| {
+        let made = options.precision == Precision::Bf16 || options.integers;
+        role == EMBED && made && model.weights().head.is_some()
+    };
+    let frozen: u64 = match options.method {
+        Method::Full | Method::Lora { packed: true, .. } => 0,
+        Method::Lora { .. } => matrices(model)
+            .filter(|(role, _)| !looked_up(*role))
+            .map(|(_, m)| frozen(&m, options))
             .sum(),
     };
     let (mut all, mut most, mut scratch) = (0, 0, 0);
@@ -110,26 +124,22 @@ pub fn memory(
 /// What a layer's matrices after attention take while they are unpacked: that of its output, and three of the
 /// feed-forward.
 fn unpacked(options: &Options, output: u64, feed_forward: u64) -> u64 {
+    let (all, one) = (output + 3 * feed_forward, 4 * feed_forward);
     match (options.method, options.precision) {
-        (Method::Lora { packed: true, .. }, Precision::F32) => 4 * (output + 3 * feed_forward),
+        (Method::Full | Method::Lora { packed: false, .. }, _) => 0,
         // One at a time in f32, before it is rounded.
-        (Method::Lora { packed: true, .. }, Precision::Bf16) => {
-            2 * (output + 3 * feed_forward) + 4 * feed_forward
-        }
-        _ => 0,
+        _ if options.integers => all * 9 / 8 + one,
+        (_, Precision::Bf16) => 2 * all + one,
+        (_, Precision::F32) => 4 * all,
     }
 }
 
-/// Role, rows and inputs of every matrix and vector.
-fn matrices(model: &Model<'_>) -> impl Iterator<Item = (u16, u64, u64)> {
+/// Role and place of every matrix and vector.
+fn matrices(model: &Model<'_>) -> impl Iterator<Item = (u16, Matrix)> {
     let mut found = Vec::new();
-    let _ = model
-        .weights()
-        .map(|role, m| found.push((role, m.rows as u64, m.inputs as u64)));
+    let _ = model.weights().map(|role, m| found.push((role, m)));
     for index in 0..model.spec().layers {
-        let _ = model
-            .layer(index)
-            .map(|role, m| found.push((role, m.rows as u64, m.inputs as u64)));
+        let _ = model.layer(index).map(|role, m| found.push((role, m)));
     }
     found.into_iter()
 }

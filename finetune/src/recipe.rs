@@ -67,7 +67,7 @@ pub struct MethodPart {
     pub rank: usize,
     /// An adapter's product is scaled by `alpha / rank`.
     pub alpha: f32,
-    /// `auto`, `f32` or `bf16`.
+    /// `auto`, `f32`, `bf16` or `int8`.
     pub precision: Rounding,
     /// Whether layers are computed again on the way back, to save memory.
     pub checkpointing: bool,
@@ -89,12 +89,14 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rounding {
-    /// The fastest that the processor has.
+    /// `int8` where weights are frozen, else the fastest that the processor has.
     Auto,
     /// 24 significant bits.
     F32,
     /// Eight significant bits.
     Bf16,
+    /// Frozen matrices in the integers that ship, all else in the fastest of the others.
+    Int8,
 }
 
 /// How weights move.
@@ -255,6 +257,10 @@ impl Recipe {
             m.rank
         );
         ensure!(
+            m.kind != Kind::Full || m.precision != Rounding::Int8,
+            "method.precision is `int8`, which is for frozen weights: nothing is frozen where method.kind is `full`"
+        );
+        ensure!(
             o.rate > 0.0 && o.rate < 1.0,
             "optimizer.rate is {}, wanted 0 to 1",
             o.rate
@@ -304,10 +310,12 @@ impl Recipe {
                 },
             },
             precision: match m.precision {
-                Rounding::Auto => Precision::detect(),
+                Rounding::Auto | Rounding::Int8 => Precision::detect(),
                 Rounding::F32 => Precision::F32,
                 Rounding::Bf16 => Precision::Bf16,
             },
+            integers: m.kind != Kind::Full
+                && matches!(m.precision, Rounding::Auto | Rounding::Int8),
             checkpointing: m.checkpointing,
             seed: self.run.seed,
         }

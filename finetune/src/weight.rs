@@ -2,11 +2,11 @@
 
 use core::ops::Range;
 
-use inkstone_cpu::train::{Packed, Part, Precision, Right, View};
+use inkstone_cpu::train::{Columns, Form, Integers, Packed, Part, Precision, Right, View};
 use inkstone_model::Matrix;
 use rayon::prelude::*;
 
-use crate::compute::packed;
+use crate::compute::{integers, packed};
 
 /// Outputs of the head that are unpacked and multiplied at once.
 pub const STRIP: usize = 4096;
@@ -37,6 +37,8 @@ pub enum Base {
     Plain(Vec<f32>),
     /// Unpacked ahead, rounded and laid out for both directions, strip by strip ([`Weight::strip`]).
     Packed(Vec<[Packed; 2]>),
+    /// Multiplied as it lies in the file; for the way back as integers that were made ahead, strip by strip.
+    Integers(Matrix, Vec<Integers<'static>>),
 }
 
 /// A product of two thin matrices that is added to a frozen one: `W + scale · B·A` (Hu et al. 2021, arXiv:2106.09685).
@@ -95,6 +97,19 @@ pub struct Reader<'a> {
     pub trained: &'a [Tensor],
     /// What products are computed in.
     pub precision: Precision,
+    /// Whether frozen matrices that ship as integers are multiplied as such.
+    pub integers: bool,
+}
+
+impl Reader<'_> {
+    /// What factors of matrices are made for.
+    #[must_use]
+    pub fn form(self) -> Form {
+        Form {
+            precision: self.precision,
+            integers: self.integers,
+        }
+    }
 }
 
 impl Weight {
@@ -116,8 +131,21 @@ impl Weight {
             }
             Base::Plain(values) => &values[numbers],
             Base::Trained(index) => &reader.trained[*index].values[numbers],
+            Base::Integers(matrix, strips) => {
+                return match way {
+                    Way::Forward => Factor::shipped(matrix, reader, strip),
+                    Way::Backward => Factor::Columns(strips[strip.start / self.strip].whole()),
+                };
+            }
             Base::Stored(matrix) => {
+                let ships = reader.integers && Integers::ships(matrix);
+                if ships && way == Way::Forward {
+                    return Factor::shipped(matrix, reader, strip);
+                }
                 let values = unpacked(matrix, reader.file, strip);
+                if ships {
+                    return Factor::Integers(integers(way.of(&values, shape)));
+                }
                 return match reader.precision {
                     Precision::F32 => Factor::Own(values, shape, way),
                     Precision::Bf16 => Factor::Packed(packed(way.of(&values, shape))),
@@ -130,7 +158,9 @@ impl Weight {
     /// Decodes row `index`: an embedding.
     pub fn row(&self, reader: Reader<'_>, index: usize, out: &mut [f32]) {
         match &self.base {
-            Base::Stored(matrix) => matrix.row(reader.file, index, out),
+            Base::Stored(matrix) | Base::Integers(matrix, _) => {
+                matrix.row(reader.file, index, out);
+            }
             Base::Plain(values) => {
                 out.copy_from_slice(&values[index * self.inputs..][..self.inputs])
             }
@@ -148,7 +178,9 @@ impl Weight {
         match &self.base {
             Base::Plain(values) => values,
             Base::Trained(index) => &trained[*index].values,
-            Base::Stored(_) | Base::Packed(_) => unreachable!("vectors are unpacked ahead"),
+            Base::Stored(_) | Base::Packed(_) | Base::Integers(..) => {
+                unreachable!("vectors are unpacked ahead")
+            }
         }
     }
 
@@ -179,6 +211,10 @@ pub enum Factor<'a> {
     Packed(Packed),
     /// Rounded and laid out ahead.
     Part(Part<'a>),
+    /// As it ships, or made of that for the way back.
+    Integers(Integers<'a>),
+    /// Made ahead.
+    Columns(Columns<'a>),
 }
 
 impl<'a> Factor<'a> {
@@ -198,6 +234,12 @@ impl<'a> Factor<'a> {
             Precision::F32 => Factor::View(view),
             Precision::Bf16 => Factor::Packed(packed(view)),
         }
+    }
+
+    /// Rows of a matrix of integers, as they lie in the file.
+    fn shipped(matrix: &Matrix, reader: Reader<'a>, rows: &Range<usize>) -> Factor<'a> {
+        let shipped = Integers::shipped(matrix, reader.file, rows);
+        Factor::Integers(shipped.expect("a matrix that ships as integers"))
     }
 
     /// A matrix that `fill` writes row by row.
@@ -224,6 +266,8 @@ impl<'a> Factor<'a> {
             Factor::Own(values, shape, way) => Right::F32(way.of(values, *shape)),
             Factor::Packed(packed) => Right::Bf16(packed.whole()),
             Factor::Part(part) => Right::Bf16(*part),
+            Factor::Integers(integers) => Right::Int8(integers.whole()),
+            Factor::Columns(columns) => Right::Int8(*columns),
         }
     }
 }

@@ -44,6 +44,7 @@ fn options(method: Method) -> Options {
     Options {
         method,
         precision: Precision::F32,
+        integers: false,
         checkpointing: false,
         seed: 7,
     }
@@ -200,12 +201,18 @@ fn neither_threads_nor_checkpointing_change_a_bit() {
         let model = Model::new(File::parse(&bytes).unwrap()).unwrap();
         let pack = pack(recipe.vocabulary);
         for method in [Method::Full, LORA] {
-            for precision in [Precision::F32, Precision::Bf16] {
+            for (precision, integers) in [
+                (Precision::F32, false),
+                (Precision::Bf16, false),
+                (Precision::F32, true),
+                (Precision::Bf16, true),
+            ] {
                 let run = |threads: usize, checkpointing: bool| {
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
                     pool.unwrap().install(|| {
                         let options = Options {
                             precision,
+                            integers,
                             checkpointing,
                             ..options(method)
                         };
@@ -330,12 +337,17 @@ fn packing_changes_no_loss() {
 }
 
 #[test]
-fn packed_weights_and_bf16_are_close_to_f32() {
-    let recipe = &recipes()[1];
-    let bytes = ink(recipe);
-    let model = Model::new(File::parse(&bytes).unwrap()).unwrap();
-    let pack = pack(recipe.vocabulary);
-    let run = |precision, packed| {
+fn packed_weights_bf16_and_integers_are_close_to_f32() {
+    for recipe in recipes() {
+        let bytes = ink(&recipe);
+        let ships = recipe.formats.iter().all(|format| format.is_integer());
+        close_to_f32(&bytes, &pack(recipe.vocabulary), ships);
+    }
+}
+
+fn close_to_f32(bytes: &[u8], pack: &Pack, ships: bool) {
+    let model = Model::new(File::parse(bytes).unwrap()).unwrap();
+    let run = |precision, integers, packed| {
         let method = Method::Lora {
             rank: 4,
             alpha: 8.0,
@@ -343,28 +355,36 @@ fn packed_weights_and_bf16_are_close_to_f32() {
         };
         let options = Options {
             precision,
+            integers,
             ..options(method)
         };
-        let net = net(&model, &bytes, options);
+        let net = net(&model, bytes, options);
         let mut gradients = net.gradients();
-        let losses = net.step(&pack, 1.0, &mut gradients);
+        let losses = net.step(pack, 1.0, &mut gradients);
         (losses, gradients)
     };
-    let plain = run(Precision::F32, false);
-    assert!(plain == run(Precision::F32, true), "unpacked at each use");
-    let rounded = run(Precision::Bf16, false);
-    assert!((plain.0.sum - rounded.0.sum).abs() < 1e-2 * plain.0.sum);
-    for (plain, rounded) in plain.1.iter().zip(&rounded.1) {
-        assert!(
-            distance(plain, rounded) < 5e-2,
-            "{:.1e}",
-            distance(plain, rounded)
-        );
-    }
-    assert!(
-        rounded == run(Precision::Bf16, true),
-        "unpacked at each use"
+    let plain = run(Precision::F32, false, false);
+    let as_integers = run(Precision::F32, true, false);
+    assert_eq!(
+        ships,
+        as_integers != plain,
+        "what ships as integers, and nothing else"
     );
+    for (precision, integers) in [
+        (Precision::F32, false),
+        (Precision::F32, true),
+        (Precision::Bf16, false),
+        (Precision::Bf16, true),
+    ] {
+        let rounded = run(precision, integers, false);
+        let again = run(precision, integers, true);
+        assert!(rounded == again, "unpacked at each use");
+        assert!((plain.0.sum - rounded.0.sum).abs() < 1e-2 * plain.0.sum);
+        for (plain, rounded) in plain.1.iter().zip(&rounded.1) {
+            let off = distance(plain, rounded);
+            assert!(off < 5e-2, "{precision:?}, integers {integers}: {off:.1e}");
+        }
+    }
 }
 
 /// The length of the difference, in lengths of the first.

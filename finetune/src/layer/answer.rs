@@ -170,22 +170,22 @@ impl<'a> Answer<'a> {
 
     fn tile(&self, x: &[f32], attended: &[f32], mut tile: Forward<'_>) {
         let (pass, width) = (self.pass, self.width);
-        let (precision, n) = (pass.reader.precision, tile.rows.len());
+        let (form, n) = (pass.reader.form(), tile.rows.len());
         let [first, second] = tile.branches;
         let [u_o, u_gate, u_up, u_down] = tile.thin;
         for (row, mid) in tile.rows.clone().zip(tile.mid.chunks_exact_mut(width)) {
             mid.copy_from_slice(&x[pass.token(row) * width..][..width]);
         }
         let attended = part(attended, &tile.rows, pass.queries.len());
-        let attended = Left::new(precision, View::new(attended, n, attended.len() / n));
+        let attended = Left::new(form, View::new(attended, n, attended.len() / n));
         self.join(0, &attended, [tile.mid, u_o, first]);
 
         let normed = pass.norm(tile.mid, &self.layer.ffn_norm, |row| row);
-        let normed = Left::from_rows(precision, n, width, normed);
+        let normed = Left::from_rows(form, n, width, normed);
         let to_gate = self.gate.lift(&normed, u_gate);
         let to_up = self.up.lift(&normed, u_up);
-        let mut gated = Left::empty(precision, n, self.hidden);
-        let mut s = Strips::new(precision, n);
+        let mut gated = Left::empty(form, n, self.hidden);
+        let mut s = Strips::new(form.precision, n);
         let stride = s.stride();
         for columns in strips(self.hidden, s.columns) {
             let to = To::rows(&mut s.gate, stride);

@@ -105,13 +105,13 @@ impl<'a> Ask<'a> {
 
     fn tile(&self, x: &[f32], tile: Forward<'_>) {
         let (pass, gain, at) = (self.pass, &self.layer.mixer_norm, &tile.at);
-        let precision = pass.reader.precision;
+        let form = pass.reader.form();
         let [asks, all] = self.heads();
         let tokens = pass.norm(x, gain, |row| at.tokens.start + row);
-        let tokens = Left::from_rows(precision, at.tokens.len(), gain.inputs, tokens);
+        let tokens = Left::from_rows(form, at.tokens.len(), gain.inputs, tokens);
         let picked = pass.picks.then(|| {
             let picked = pass.norm(x, gain, |row| pass.token(at.queries.start + row));
-            Left::from_rows(precision, at.queries.len(), gain.inputs, picked)
+            Left::from_rows(form, at.queries.len(), gain.inputs, picked)
         });
         let asking = picked.as_ref().unwrap_or(&tokens);
         let [u_q, u_k, u_v] = tile.thin;

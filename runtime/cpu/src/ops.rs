@@ -8,7 +8,7 @@ mod float;
 mod linear;
 mod norm;
 mod rope;
-mod round;
+pub(crate) mod round;
 
 use core::sync::atomic::AtomicBool;
 

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         "memory": memory,
         "tokens_per_second": rate,
         "seconds": seconds,
-        "precision": format!("{:?}", options.precision).to_lowercase(),
+        "precision": options.products(),
     });
     terminal.result(&value, |out| {
         writeln!(

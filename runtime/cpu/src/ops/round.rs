@@ -21,10 +21,10 @@ pub(super) unsafe fn row(cx: &Run<'_>, slot: Slot, row: usize, first: usize, x: 
 }
 
 /// The rounded form of some groups of a slot's row.
-pub(super) struct Codes<'a> {
-    codes: &'a mut [[i8; GROUP]],
-    scales: &'a mut [f32],
-    sums: &'a mut [[i32; 2]],
+pub(crate) struct Codes<'a> {
+    pub(crate) codes: &'a mut [[i8; GROUP]],
+    pub(crate) scales: &'a mut [f32],
+    pub(crate) sums: &'a mut [[i32; 2]],
 }
 
 impl<'a> Codes<'a> {
@@ -65,9 +65,9 @@ impl<'a> Codes<'a> {
 }
 
 /// As [`inkstone_quant::activation::quantize`].
-struct Round<'a> {
-    x: &'a [f32],
-    codes: Codes<'a>,
+pub(crate) struct Round<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) codes: Codes<'a>,
 }
 
 impl Task for Round<'_> {

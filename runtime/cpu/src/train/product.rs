@@ -1,4 +1,4 @@
-//! Products of matrices, in f32 by the `gemm` crate or in bf16 by kernels of our own.
+//! Products of matrices, in f32 by the `gemm` crate, in bf16 or in integers by kernels of our own.
 #![allow(unsafe_code)]
 
 use core::ops::Range;
@@ -6,6 +6,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::bf16::{self, Part, Rounded};
+use super::int8::{self, Columns};
 use super::view::View;
 
 /// What factors are rounded to; sums are f32.
@@ -17,6 +18,30 @@ pub enum Precision {
     Bf16,
 }
 
+/// What a left factor is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// What it is rounded to for factors of numbers.
+    pub precision: Precision,
+    /// Whether it is rounded for factors of integers as well, as the runtime does.
+    pub integers: bool,
+}
+
+impl Form {
+    fn codes(self, rows: usize, columns: usize) -> Option<int8::Rounded> {
+        self.integers.then(|| int8::Rounded::empty(rows, columns))
+    }
+}
+
+impl From<Precision> for Form {
+    fn from(precision: Precision) -> Form {
+        Form {
+            precision,
+            integers: false,
+        }
+    }
+}
+
 /// A right factor, `inputs × columns`: weights.
 #[derive(Debug, Clone, Copy)]
 pub enum Right<'a> {
@@ -24,6 +49,8 @@ pub enum Right<'a> {
     F32(View<'a>),
     /// Rounded and laid out.
     Bf16(Part<'a>),
+    /// Integers with scales.
+    Int8(Columns<'a>),
 }
 
 impl Precision {
@@ -39,7 +66,7 @@ impl Precision {
 }
 
 impl<'a> Right<'a> {
-    /// Some inputs and columns.
+    /// Some inputs and columns; integers keep all of their inputs.
     ///
     /// # Panics
     /// It has not as many, or what is laid out cannot be cut there ([`Part::part`]).
@@ -48,6 +75,7 @@ impl<'a> Right<'a> {
         match self {
             Right::F32(view) => Right::F32(view.part(inputs).columns_of(columns)),
             Right::Bf16(part) => Right::Bf16(part.part(inputs, columns)),
+            Right::Int8(all) => Right::Int8(all.part(columns)),
         }
     }
 
@@ -57,15 +85,20 @@ impl<'a> Right<'a> {
         match self {
             Right::F32(view) => view.columns(),
             Right::Bf16(part) => part.columns(),
+            Right::Int8(columns) => columns.count(),
         }
     }
 
-    /// What it was rounded to.
+    /// What a left factor is made for that is multiplied with nothing else.
     #[must_use]
-    pub fn precision(&self) -> Precision {
+    pub fn form(&self) -> Form {
         match self {
-            Right::F32(_) => Precision::F32,
-            Right::Bf16(_) => Precision::Bf16,
+            Right::F32(_) => Precision::F32.into(),
+            Right::Bf16(_) => Precision::Bf16.into(),
+            Right::Int8(_) => Form {
+                precision: Precision::F32,
+                integers: true,
+            },
         }
     }
 }
@@ -75,6 +108,8 @@ impl<'a> Right<'a> {
 pub struct Left<'a> {
     rows: usize,
     numbers: Numbers<'a>,
+    /// The runtime's rounded form, where it is wanted.
+    codes: Option<int8::Rounded>,
 }
 
 #[derive(Debug)]
@@ -86,36 +121,49 @@ enum Numbers<'a> {
 }
 
 impl<'a> Left<'a> {
-    /// Rounds a matrix.
+    /// Rounds a matrix, whose rows lie along where it is to be multiplied with integers.
     #[must_use]
-    pub fn new(precision: Precision, view: View<'a>) -> Left<'a> {
-        let numbers = match precision {
+    pub fn new(form: impl Into<Form>, view: View<'a>) -> Left<'a> {
+        let (form, rows) = (form.into(), view.rows());
+        let numbers = match form.precision {
             Precision::F32 => Numbers::View(view),
             Precision::Bf16 => Numbers::Rounded(Rounded::new(view)),
         };
-        let rows = view.rows();
-        Left { rows, numbers }
+        let mut codes = form.codes(rows, view.columns());
+        if let Some(codes) = &mut codes {
+            (0..rows).for_each(|row| codes.put(row, 0, view.row(row)));
+        }
+        Left {
+            rows,
+            numbers,
+            codes,
+        }
     }
 
     /// Rows that are yet to be written ([`Self::put`]).
     #[must_use]
-    pub fn empty(precision: Precision, rows: usize, columns: usize) -> Left<'a> {
-        let numbers = match precision {
+    pub fn empty(form: impl Into<Form>, rows: usize, columns: usize) -> Left<'a> {
+        let form = form.into();
+        let numbers = match form.precision {
             Precision::F32 => Numbers::Own(vec![0.0; rows * columns], columns),
             Precision::Bf16 => Numbers::Rounded(Rounded::empty(rows, columns)),
         };
-        Left { rows, numbers }
+        Left {
+            rows,
+            numbers,
+            codes: form.codes(rows, columns),
+        }
     }
 
     /// Rows that `fill` writes one by one.
     #[must_use]
     pub fn from_rows(
-        precision: Precision,
+        form: impl Into<Form>,
         rows: usize,
         columns: usize,
         mut fill: impl FnMut(usize, &mut [f32]),
     ) -> Left<'a> {
-        let mut left = Left::empty(precision, rows, columns);
+        let mut left = Left::empty(form, rows, columns);
         let mut x = vec![0.0; columns];
         for row in 0..rows {
             fill(row, &mut x);
@@ -124,7 +172,7 @@ impl<'a> Left<'a> {
         left
     }
 
-    /// All rows of some columns, from `column` on, which is even.
+    /// All rows of some columns, from `column` on, where a pair begins, for integers a group of 32.
     ///
     /// # Panics
     /// It has no such rows or columns, or is a view.
@@ -135,6 +183,9 @@ impl<'a> Left<'a> {
     }
 
     fn put_row(&mut self, row: usize, column: usize, x: &[f32]) {
+        if let Some(codes) = &mut self.codes {
+            codes.put(row, column, x);
+        }
         match &mut self.numbers {
             Numbers::View(_) => panic!("a view is written to"),
             Numbers::Own(numbers, columns) => {
@@ -210,12 +261,16 @@ pub fn multiply(terms: &[(&Left<'_>, Right<'_>)], mut to: To<'_>) {
     assert!(terms.iter().all(same), "a product of several shapes");
     let mut rounded = Vec::with_capacity(terms.len());
     for (left, right) in terms {
-        match (right, left.numbers()) {
-            (Right::F32(right), Ok(left)) => {
+        match (right, left.numbers(), &left.codes) {
+            (Right::F32(right), Ok(left), _) => {
                 float(left, *right, &mut to);
                 to.add = true;
             }
-            (Right::Bf16(right), Err(left)) => rounded.push((left, *right)),
+            (Right::Bf16(right), Err(left), _) => rounded.push((left, *right)),
+            (Right::Int8(right), _, Some(left)) => {
+                int8::multiply(left, *right, &mut to);
+                to.add = true;
+            }
             _ => panic!("a product of two precisions"),
         }
     }

@@ -1,0 +1,364 @@
+//! Products with frozen matrices in integers: the runtime's kernels, over panels as they ship or made here.
+
+use core::cell::RefCell;
+use core::ops::Range;
+use std::borrow::Cow;
+use std::vec;
+use std::vec::Vec;
+
+use inkstone_model::Matrix;
+use inkstone_quant::activation::groups;
+use inkstone_quant::codes::I8;
+use inkstone_quant::{Codes, GROUP, PANEL};
+use multiversion::multiversion;
+
+use super::product::To;
+use super::view::View;
+use crate::isa::{Isa, Ready};
+use crate::kernels::{Job, KERNELS, Kernel, PANELS, Panel, Products, Rows};
+use crate::ops::round;
+use crate::scales::Decoder;
+use crate::simd;
+
+/// Rows whose products with a block of panels are held at once.
+const TOKENS: usize = 128;
+/// Bytes of a tile of eight-bit codes.
+const TILE: usize = I8.tile_bytes(PANEL);
+
+/// A right factor of integers, `inputs × columns`: panels of sixteen columns, in groups of 16 or 32 inputs.
+#[derive(Debug, Clone)]
+pub struct Integers<'a> {
+    kernel: &'static Kernel,
+    isa: Ready,
+    columns: usize,
+    /// Tiles of a panel.
+    tiles: usize,
+    bytes: Cow<'a, [u8]>,
+    /// Bytes of a panel, and those of them that lie before its tiles.
+    panel: usize,
+    skip: usize,
+    scales: Vec<[f32; PANEL]>,
+    /// As many as scales, or none.
+    minima: Vec<[f32; PANEL]>,
+}
+
+/// Some columns of it, from a panel's first on.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns<'a> {
+    matrix: &'a Integers<'a>,
+    first: usize,
+    count: usize,
+}
+
+/// A panel that is to be filled.
+#[derive(Debug)]
+pub struct Empty<'a> {
+    first: usize,
+    width: usize,
+    tiles: &'a mut [[u8; TILE]],
+    scales: &'a mut [[f32; PANEL]],
+}
+
+impl<'a> Integers<'a> {
+    /// Whether the runtime multiplies with a matrix in integers.
+    #[must_use]
+    pub fn ships(matrix: &Matrix) -> bool {
+        matrix.panel_rows == PANEL && Kernel::find(matrix.format, isa().isa()).is_some()
+    }
+
+    /// The rows `rows`, from a panel's first on, of a matrix as it lies in `file`, as columns: what the runtime
+    /// multiplies with. None where that is not in integers ([`Self::ships`]).
+    #[must_use]
+    pub fn shipped(matrix: &Matrix, file: &'a [u8], rows: &Range<usize>) -> Option<Integers<'a>> {
+        let isa = isa();
+        let kernel = Kernel::find(matrix.format, isa.isa())?;
+        let decoder = Decoder::of(matrix.format)?;
+        if matrix.panel_rows != PANEL || !rows.start.is_multiple_of(PANEL) {
+            return None;
+        }
+        let panels = rows.start / PANEL..rows.end.div_ceil(PANEL);
+        let start = matrix.offset + panels.start * matrix.panel_bytes;
+        let bytes = file
+            .get(start..)?
+            .get(..panels.len() * matrix.panel_bytes)?;
+        let tiles = matrix.inputs.div_ceil(GROUP);
+        let each = tiles * (GROUP / kernel.group);
+        let zeros = || vec![[0.0; PANEL]; panels.len() * each];
+        let mut scales = zeros();
+        let mut minima = if decoder.minimum() {
+            zeros()
+        } else {
+            Vec::new()
+        };
+        let of_panels = bytes.chunks_exact(matrix.panel_bytes);
+        for (index, bytes) in of_panels.enumerate() {
+            let at = index * each..(index + 1) * each;
+            let minima = minima.get_mut(at.clone()).unwrap_or_default();
+            decoder.decode(isa, bytes, matrix.inputs, &mut scales[at], minima);
+        }
+        Some(Integers {
+            kernel,
+            isa,
+            columns: rows.len(),
+            tiles,
+            bytes: Cow::Borrowed(bytes),
+            panel: matrix.panel_bytes,
+            skip: matrix.format.scale_bytes(matrix.inputs, PANEL),
+            scales,
+            minima,
+        })
+    }
+
+    /// Zeros for `inputs × columns`, to be filled with integers of eight bits ([`Self::spaces`]).
+    ///
+    /// # Panics
+    /// The table of kernels lacks eight bits.
+    #[must_use]
+    pub fn zeros(inputs: usize, columns: usize) -> Integers<'static> {
+        let (isa, tiles, panels) = (isa(), groups(inputs), columns.div_ceil(PANEL));
+        let eight = |k: &&Kernel| {
+            let codes: &Codes = k.codes;
+            core::ptr::eq(codes, &I8) && k.group == GROUP && k.isa == isa.isa()
+        };
+        Integers {
+            kernel: KERNELS.iter().find(eight).expect("a kernel of eight bits"),
+            isa,
+            columns,
+            tiles,
+            bytes: Cow::Owned(vec![0; panels * tiles * TILE]),
+            panel: tiles * TILE,
+            skip: 0,
+            scales: vec![[0.0; PANEL]; panels * tiles],
+            minima: Vec::new(),
+        }
+    }
+
+    /// Its panels, which can be filled one beside the other; none where they are those of a file.
+    pub fn spaces(&mut self) -> impl Iterator<Item = Empty<'_>> {
+        let (columns, tiles) = (self.columns, self.tiles.max(1));
+        let bytes = match &mut self.bytes {
+            Cow::Owned(bytes) => &mut bytes[..],
+            Cow::Borrowed(_) => &mut [],
+        };
+        let panels = bytes.as_chunks_mut::<TILE>().0.chunks_mut(tiles);
+        let panels = panels.zip(self.scales.chunks_mut(tiles)).enumerate();
+        panels.map(move |(index, (tiles, scales))| Empty {
+            first: index * PANEL,
+            width: (columns - index * PANEL).min(PANEL),
+            tiles,
+            scales,
+        })
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn whole(&self) -> Columns<'_> {
+        Columns {
+            matrix: self,
+            first: 0,
+            count: self.columns,
+        }
+    }
+
+    fn panel(&self, index: usize) -> Panel<'_> {
+        let each = self.scales.len() / self.bytes.len().div_ceil(self.panel).max(1);
+        let at = index * each..(index + 1) * each;
+        Panel {
+            tiles: &self.bytes[index * self.panel..][self.skip..self.panel],
+            scales: &self.scales[at.clone()],
+            minima: self.minima.get(at),
+            next: &[],
+        }
+    }
+}
+
+impl<'a> Columns<'a> {
+    /// Some of its columns.
+    ///
+    /// # Panics
+    /// They begin or end within a panel, or there are not as many.
+    #[must_use]
+    pub fn part(self, columns: Range<usize>) -> Columns<'a> {
+        let whole = columns.end == self.count || columns.end.is_multiple_of(PANEL);
+        assert!(
+            columns.start.is_multiple_of(PANEL) && whole && columns.end <= self.count,
+            "a part of integers ends within a panel"
+        );
+        Columns {
+            first: self.first + columns.start,
+            count: columns.len(),
+            ..self
+        }
+    }
+
+    /// How many.
+    pub(super) fn count(self) -> usize {
+        self.count
+    }
+}
+
+impl Empty<'_> {
+    /// Rounds its columns of `inputs × columns`, 32 inputs at a time, to multiples of a 127th of the largest.
+    pub fn fill(self, x: View<'_>) {
+        let mut block = [[0.0; PANEL]; GROUP];
+        let of_groups = self.tiles.iter_mut().zip(self.scales).enumerate();
+        for (group, (tile, scales)) in of_groups {
+            let inputs = group * GROUP..x.rows().min((group + 1) * GROUP);
+            block[inputs.len()..].fill([0.0; PANEL]);
+            for (input, to) in inputs.zip(&mut block) {
+                let (row, (_, along)) = (x.rows_from(input), x.strides());
+                for (column, to) in to.iter_mut().take(self.width).enumerate() {
+                    *to = row[(self.first + column) * along];
+                }
+            }
+            *scales = fill(&block, tile);
+        }
+    }
+}
+
+/// A tile of eight-bit codes and its scales.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn fill(block: &[[f32; PANEL]; GROUP], tile: &mut [u8; TILE]) -> [f32; PANEL] {
+    let mut most = [0.0_f32; PANEL];
+    for row in block {
+        for (most, x) in most.iter_mut().zip(row) {
+            *most = most.max(x.abs());
+        }
+    }
+    let inverse = most.map(|most| {
+        let inverse = 127.0 / most;
+        if inverse.is_finite() { inverse } else { 0.0 }
+    });
+    let quads = tile.as_chunks_mut::<{ 4 * PANEL }>().0;
+    for (quad, rows) in quads.iter_mut().zip(block.as_chunks::<4>().0) {
+        for (input, row) in rows.iter().enumerate() {
+            for (column, (x, inverse)) in row.iter().zip(&inverse).enumerate() {
+                // Adding 1.5 · 2²³ leaves the nearest integer, ties to even, in the lowest bits.
+                let nearest = (x * inverse + 12_582_912.0).to_bits();
+                quad[4 * column + input] = (nearest as u8).wrapping_add(128);
+            }
+        }
+    }
+    most.map(|most| most / 127.0)
+}
+
+/// A left factor in the runtime's rounded form.
+#[derive(Debug)]
+pub(super) struct Rounded {
+    groups: usize,
+    room: Room,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    codes: Vec<[i8; GROUP]>,
+    scales: Vec<f32>,
+    sums: Vec<[i32; 2]>,
+}
+
+std::thread_local! {
+    /// What rounded rows have left, for the next ones.
+    static LEFT: RefCell<Vec<Room>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Rounded {
+    /// Rows that are yet to be written.
+    pub(super) fn empty(rows: usize, columns: usize) -> Rounded {
+        let mut room = LEFT.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let groups = groups(columns);
+        room.codes.resize(rows * groups, [0; GROUP]);
+        room.scales.resize(rows * groups, 0.0);
+        room.sums.resize(rows * groups, [0; 2]);
+        Rounded { groups, room }
+    }
+
+    /// Numbers of a row from `column`, where a group begins, on; they end with a group or with the row.
+    pub(super) fn put(&mut self, row: usize, column: usize, x: &[f32]) {
+        assert!(column.is_multiple_of(GROUP), "a group is rounded at once");
+        let first = row * self.groups + column / GROUP;
+        let at = first..first + groups(x.len());
+        let codes = round::Codes {
+            codes: &mut self.room.codes[at.clone()],
+            scales: &mut self.room.scales[at.clone()],
+            sums: &mut self.room.sums[at],
+        };
+        simd::run(isa(), round::Round { x, codes });
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Rows<'_> {
+        let at = rows.start * self.groups..rows.end * self.groups;
+        Rows {
+            count: rows.len(),
+            groups: self.groups,
+            codes: self.room.codes[at.clone()].as_flattened(),
+            scales: &self.room.scales[at.clone()],
+            sums: self.room.sums[at].as_flattened(),
+        }
+    }
+}
+
+impl Drop for Rounded {
+    fn drop(&mut self) {
+        let room = core::mem::take(&mut self.room);
+        // A thread that ends has no use for it.
+        let _ = LEFT.try_with(|left| left.borrow_mut().push(room));
+    }
+}
+
+/// One product, the bits of the runtime's.
+pub(super) fn multiply(left: &Rounded, right: Columns<'_>, to: &mut To<'_>) {
+    let m = right.matrix;
+    assert_eq!(left.groups, m.tiles, "factors of different inputs");
+    let (mut out, end) = ([[0.0; PANEL]; PANELS * TOKENS], right.first + right.count);
+    for first in (right.first..end).step_by(PANELS * PANEL) {
+        let columns = first..end.min(first + PANELS * PANEL);
+        let panels = columns.len().div_ceil(PANEL);
+        let both = [first / PANEL, first / PANEL + panels - 1].map(|index| m.panel(index));
+        for row in (0..to.rows).step_by(TOKENS) {
+            let rows = row..to.rows.min(row + TOKENS);
+            let at = row * to.stride + first - right.first;
+            let job = Job {
+                panels: &both[..panels],
+                tiles: m.tiles,
+                rows: left.rows(rows),
+            };
+            m.kernel.multiply_on(m.isa, &job, &mut out);
+            let products = &out[..panels * job.rows.count];
+            put(
+                products,
+                panels,
+                columns.len(),
+                &mut to.data[at..],
+                to.stride,
+                to.add,
+            );
+        }
+    }
+}
+
+/// Products of rows with `panels` panels go where they belong.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn put(from: &[Products], panels: usize, columns: usize, to: &mut [f32], stride: usize, add: bool) {
+    for (from, to) in from.chunks_exact(panels).zip(to.chunks_mut(stride)) {
+        let (whole, rest) = to[..columns].as_chunks_mut::<PANEL>();
+        for (to, from) in whole.iter_mut().zip(from) {
+            if add {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            } else {
+                *to = *from;
+            }
+        }
+        for (to, from) in rest.iter_mut().zip(from.last().into_iter().flatten()) {
+            *to = if add { *to + from } else { *from };
+        }
+    }
+}
+
+/// The one that the environment names where there is such a one, else the best.
+fn isa() -> Ready {
+    static FOUND: std::sync::OnceLock<Ready> = std::sync::OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let isa = Isa::from_env().unwrap_or_else(|_| Isa::detect());
+        Ready::new(isa).expect("an instruction set that was found")
+    })
+}
