@@ -11,6 +11,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use clap::ColorChoice;
+use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 
 use crate::arguments::Global;
@@ -29,6 +30,8 @@ pub(crate) struct Terminal {
     pub(crate) offline: bool,
     quiet: bool,
     verbose: bool,
+    /// What stands at the terminal's end, and gives way to lines.
+    bars: MultiProgress,
 }
 
 impl Terminal {
@@ -39,6 +42,11 @@ impl Terminal {
             offline: global.offline,
             quiet: global.quiet,
             verbose: global.verbose,
+            bars: MultiProgress::with_draw_target(if global.quiet {
+                ProgressDrawTarget::hidden()
+            } else {
+                ProgressDrawTarget::stderr()
+            }),
         }
     }
 
@@ -62,25 +70,31 @@ impl Terminal {
     /// Tells what happens, unless `-q`.
     pub(crate) fn note(&self, text: impl Display) {
         if !self.quiet {
-            let _ = writeln!(anstream::stderr(), "{text}");
+            self.line(text);
         }
     }
 
     /// Tells a detail, with `-v`.
     pub(crate) fn detail(&self, text: impl Display) {
         if self.verbose {
-            let _ = writeln!(anstream::stderr(), "{text}");
+            self.line(text);
         }
+    }
+
+    fn line(&self, text: impl Display) {
+        self.bars.suspend(|| {
+            let _ = writeln!(anstream::stderr(), "{text}");
+        });
     }
 
     /// A bar for work of `total` steps or bytes; silent with `-q`, plain lines off a terminal.
     pub(crate) fn progress(&self, label: &str, total: Option<u64>) -> Progress {
-        Progress::new(label, total, self.quiet)
+        Progress::new(label, total, &self.bars, self.quiet)
     }
 
     /// The same for steps that each take a while.
     pub(crate) fn steps(&self, label: &str, total: u64) -> Progress {
-        Progress::of_steps(label, total, self.quiet)
+        Progress::of_steps(label, total, &self.bars, self.quiet)
     }
 }
 

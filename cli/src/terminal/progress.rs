@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// The state of one piece of long work, shown on stderr.
 pub(crate) struct Progress {
@@ -20,8 +20,8 @@ struct Plain {
 
 impl Progress {
     /// A bar of steps rather than bytes.
-    pub(super) fn of_steps(label: &str, total: u64, quiet: bool) -> Self {
-        let progress = Self::new(label, Some(total), quiet);
+    pub(super) fn of_steps(label: &str, total: u64, bars: &MultiProgress, quiet: bool) -> Self {
+        let progress = Self::new(label, Some(total), bars, quiet);
         let template = "{msg} {wide_bar} {pos}/{len} {eta}";
         let style = ProgressStyle::with_template(template);
         progress
@@ -30,20 +30,15 @@ impl Progress {
         progress
     }
 
-    pub(super) fn new(label: &str, total: Option<u64>, quiet: bool) -> Self {
-        let terminal = io::stderr().is_terminal();
-        let bar = match total {
+    /// A bar of bytes, or of no known length, among `bars`.
+    pub(super) fn new(label: &str, total: Option<u64>, bars: &MultiProgress, quiet: bool) -> Self {
+        let bar = bars.add(match total {
             Some(total) => ProgressBar::new(total),
             None => ProgressBar::new_spinner(),
-        };
-        bar.set_draw_target(if quiet || !terminal {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr()
         });
         bar.set_style(style(total.is_some()));
         bar.set_message(label.to_owned());
-        let plain = (!quiet && !terminal).then(|| Plain {
+        let plain = (!quiet && !io::stderr().is_terminal()).then(|| Plain {
             label: label.to_owned(),
             total,
             tenths: Cell::new(0),

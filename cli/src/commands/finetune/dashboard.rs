@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::tensorboard::Board;
-use crate::terminal::{Progress, Terminal};
+use crate::terminal::{Bytes, Progress, Terminal};
 
 /// Shows a run.
 pub(super) struct Dashboard<'a> {
@@ -80,15 +80,22 @@ impl<'a> Dashboard<'a> {
 
     /// Shows a step, and what the prompts were answered after it; false where the log cannot be written any more.
     pub(super) fn show(&mut self, event: &Event, answers: &[String]) -> bool {
-        let line = serde_json::to_string(&Line { event, answers }).unwrap_or_default();
+        let memory = memory_stats::memory_stats().map(|held| held.physical_mem as u64);
+        let line = Line {
+            event,
+            memory,
+            answers,
+        };
+        let line = serde_json::to_string(&line).unwrap_or_default();
         self.failed |= self.keep(&line).is_err();
         self.held_out = event.held_out.or(self.held_out);
         let held_out = self
             .held_out
             .map_or(String::new(), |loss| format!(", held out {loss:.4}"));
+        let memory = memory.map_or(String::new(), |bytes| format!(", {}", Bytes(bytes)));
         let rate = event.tokens as f64 / event.seconds;
         self.progress.say(&format!(
-            "loss {:.4}{held_out}, {rate:.0} tokens/s, lr {:.1e}",
+            "loss {:.4}{held_out}, lr {:.1e}, {rate:.0} tokens/s{memory}",
             event.loss, event.rate
         ));
         self.progress.at(event.step as u64);
@@ -126,6 +133,9 @@ impl<'a> Dashboard<'a> {
 struct Line<'a> {
     #[serde(flatten)]
     event: &'a Event,
+    /// Bytes that the program holds, those of the mapped model among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<u64>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     answers: &'a [String],
 }
