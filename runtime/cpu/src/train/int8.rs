@@ -160,14 +160,19 @@ impl<'a> Integers<'a> {
         }
     }
 
+    /// The bytes of a panel.
+    fn bytes(&self, index: usize) -> Option<&[u8]> {
+        self.bytes.get(index * self.panel..(index + 1) * self.panel)
+    }
+
     fn panel(&self, index: usize) -> Panel<'_> {
         let each = self.scales.len() / self.bytes.len().div_ceil(self.panel).max(1);
         let at = index * each..(index + 1) * each;
         Panel {
-            tiles: &self.bytes[index * self.panel..][self.skip..self.panel],
+            tiles: self.bytes(index).map_or(&[], |bytes| &bytes[self.skip..]),
             scales: &self.scales[at.clone()],
             minima: self.minima.get(at),
-            next: &[],
+            next: self.bytes(index + PANELS).unwrap_or_default(),
         }
     }
 }
@@ -245,7 +250,10 @@ fn fill(block: &[[f32; PANEL]; GROUP], tile: &mut [u8; TILE]) -> [f32; PANEL] {
 /// A left factor in the runtime's rounded form.
 #[derive(Debug)]
 pub(super) struct Rounded {
+    /// Groups of a row, and from one row to the next: an odd number of lines, so that rows do not contend for places in a
+    /// cache.
     groups: usize,
+    stride: usize,
     room: Room,
 }
 
@@ -266,16 +274,21 @@ impl Rounded {
     pub(super) fn empty(rows: usize, columns: usize) -> Rounded {
         let mut room = LEFT.with_borrow_mut(Vec::pop).unwrap_or_default();
         let groups = groups(columns);
-        room.codes.resize(rows * groups, [0; GROUP]);
-        room.scales.resize(rows * groups, 0.0);
-        room.sums.resize(rows * groups, [0; 2]);
-        Rounded { groups, room }
+        let stride = (groups.div_ceil(2) | 1) * 2;
+        room.codes.resize(rows * stride, [0; GROUP]);
+        room.scales.resize(rows * stride, 0.0);
+        room.sums.resize(rows * stride, [0; 2]);
+        Rounded {
+            groups,
+            stride,
+            room,
+        }
     }
 
     /// Numbers of a row from `column`, where a group begins, on; they end with a group or with the row.
     pub(super) fn put(&mut self, row: usize, column: usize, x: &[f32]) {
         assert!(column.is_multiple_of(GROUP), "a group is rounded at once");
-        let first = row * self.groups + column / GROUP;
+        let first = row * self.stride + column / GROUP;
         let at = first..first + groups(x.len());
         let codes = round::Codes {
             codes: &mut self.room.codes[at.clone()],
@@ -286,10 +299,10 @@ impl Rounded {
     }
 
     fn rows(&self, rows: Range<usize>) -> Rows<'_> {
-        let at = rows.start * self.groups..rows.end * self.groups;
+        let at = rows.start * self.stride..rows.end * self.stride;
         Rows {
             count: rows.len(),
-            groups: self.groups,
+            groups: self.stride,
             codes: self.room.codes[at.clone()].as_flattened(),
             scales: &self.room.scales[at.clone()],
             sums: self.room.sums[at].as_flattened(),
