@@ -2,8 +2,6 @@
 
 use core::cell::RefCell;
 use core::ops::Range;
-use std::borrow::Cow;
-use std::vec;
 use std::vec::Vec;
 
 use inkstone_model::Matrix;
@@ -12,6 +10,7 @@ use inkstone_quant::codes::I8;
 use inkstone_quant::{Codes, GROUP, PANEL};
 use multiversion::multiversion;
 
+use super::lines::Lines;
 use super::product::To;
 use super::view::View;
 use crate::isa::{Isa, Ready};
@@ -33,13 +32,19 @@ pub struct Integers<'a> {
     columns: usize,
     /// Tiles of a panel.
     tiles: usize,
-    bytes: Cow<'a, [u8]>,
+    bytes: Bytes<'a>,
     /// Bytes of a panel, and those of them that lie before its tiles.
     panel: usize,
     skip: usize,
-    scales: Vec<[f32; PANEL]>,
+    scales: Lines<f32>,
     /// As many as scales, or none.
-    minima: Vec<[f32; PANEL]>,
+    minima: Lines<f32>,
+}
+
+#[derive(Debug, Clone)]
+enum Bytes<'a> {
+    Shipped(&'a [u8]),
+    Made(Lines<u32>),
 }
 
 /// Some columns of it, from a panel's first on.
@@ -83,25 +88,23 @@ impl<'a> Integers<'a> {
             .get(..panels.len() * matrix.panel_bytes)?;
         let tiles = matrix.inputs.div_ceil(GROUP);
         let each = tiles * (GROUP / kernel.group);
-        let zeros = || vec![[0.0; PANEL]; panels.len() * each];
-        let mut scales = zeros();
-        let mut minima = if decoder.minimum() {
-            zeros()
-        } else {
-            Vec::new()
-        };
+        let all = panels.len() * each * PANEL;
+        let mut scales = Lines::zeros(all);
+        let mut minima = Lines::zeros(if decoder.minimum() { all } else { 0 });
         let of_panels = bytes.chunks_exact(matrix.panel_bytes);
         for (index, bytes) in of_panels.enumerate() {
             let at = index * each..(index + 1) * each;
-            let minima = minima.get_mut(at.clone()).unwrap_or_default();
-            decoder.decode(isa, bytes, matrix.inputs, &mut scales[at], minima);
+            let scales = &mut scales.as_chunks_mut().0[at.clone()];
+            let minima = minima.as_chunks_mut().0.get_mut(at);
+            let minima = minima.unwrap_or_default();
+            decoder.decode(isa, bytes, matrix.inputs, scales, minima);
         }
         Some(Integers {
             kernel,
             isa,
             columns: rows.len(),
             tiles,
-            bytes: Cow::Borrowed(bytes),
+            bytes: Bytes::Shipped(bytes),
             panel: matrix.panel_bytes,
             skip: matrix.format.scale_bytes(matrix.inputs, PANEL),
             scales,
@@ -125,11 +128,11 @@ impl<'a> Integers<'a> {
             isa,
             columns,
             tiles,
-            bytes: Cow::Owned(vec![0; panels * tiles * TILE]),
+            bytes: Bytes::Made(Lines::zeros(panels * tiles * TILE / size_of::<u32>())),
             panel: tiles * TILE,
             skip: 0,
-            scales: vec![[0.0; PANEL]; panels * tiles],
-            minima: Vec::new(),
+            scales: Lines::zeros(panels * tiles * PANEL),
+            minima: Lines::default(),
         }
     }
 
@@ -137,11 +140,12 @@ impl<'a> Integers<'a> {
     pub fn spaces(&mut self) -> impl Iterator<Item = Empty<'_>> {
         let (columns, tiles) = (self.columns, self.tiles.max(1));
         let bytes = match &mut self.bytes {
-            Cow::Owned(bytes) => &mut bytes[..],
-            Cow::Borrowed(_) => &mut [],
+            Bytes::Shipped(_) => &mut [],
+            Bytes::Made(words) => words.bytes_mut(),
         };
         let panels = bytes.as_chunks_mut::<TILE>().0.chunks_mut(tiles);
-        let panels = panels.zip(self.scales.chunks_mut(tiles)).enumerate();
+        let scales = self.scales.as_chunks_mut().0.chunks_mut(tiles);
+        let panels = panels.zip(scales).enumerate();
         panels.map(move |(index, (tiles, scales))| Empty {
             first: index * PANEL,
             width: (columns - index * PANEL).min(PANEL),
@@ -162,16 +166,20 @@ impl<'a> Integers<'a> {
 
     /// The bytes of a panel.
     fn bytes(&self, index: usize) -> Option<&[u8]> {
-        self.bytes.get(index * self.panel..(index + 1) * self.panel)
+        let bytes = match &self.bytes {
+            Bytes::Shipped(bytes) => bytes,
+            Bytes::Made(words) => words.bytes(),
+        };
+        bytes.get(index * self.panel..(index + 1) * self.panel)
     }
 
     fn panel(&self, index: usize) -> Panel<'_> {
-        let each = self.scales.len() / self.bytes.len().div_ceil(self.panel).max(1);
+        let each = self.tiles * (GROUP / self.kernel.group);
         let at = index * each..(index + 1) * each;
         Panel {
             tiles: self.bytes(index).map_or(&[], |bytes| &bytes[self.skip..]),
-            scales: &self.scales[at.clone()],
-            minima: self.minima.get(at),
+            scales: &self.scales.as_chunks().0[at.clone()],
+            minima: self.minima.as_chunks().0.get(at),
             next: self.bytes(index + PANELS).unwrap_or_default(),
         }
     }

@@ -53,6 +53,22 @@ impl<T: Word> Lines<T> {
     }
 }
 
+impl Lines<u32> {
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        // SAFETY: a word is as many bytes, all of which are written.
+        unsafe { slice::from_raw_parts(self.lines.as_ptr().cast(), self.len * size_of::<u32>()) }
+    }
+
+    /// Its bytes, to be written.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and any bytes are a word.
+        unsafe {
+            slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len * size_of::<u32>())
+        }
+    }
+}
+
 impl<T: Word> Deref for Lines<T> {
     type Target = [T];
 
