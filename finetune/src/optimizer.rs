@@ -83,8 +83,9 @@ impl State {
         self.steps += 1;
         let correction = |beta: f32| 1.0 - f64::from(beta).powi(self.steps as i32) as f32;
         let [beta1, beta2] = settings.betas;
-        let moments = self.mean.iter_mut().zip(&mut self.square);
-        for ((tensor, gradient), (mean, square)) in tensors.iter_mut().zip(gradients).zip(moments) {
+        let moments = self.mean.par_iter_mut().zip(&mut self.square);
+        let each = tensors.par_iter_mut().zip(gradients).zip(moments);
+        each.for_each(|((tensor, gradient), (mean, square))| {
             let step = AdamW {
                 rate,
                 beta1,
@@ -101,7 +102,7 @@ impl State {
                 .zip(gradient.par_chunks(CHUNK))
                 .zip(mean.par_chunks_mut(CHUNK).zip(square.par_chunks_mut(CHUNK)))
                 .for_each(|((w, g), (m, v))| rows::adamw(&step, w, g, m, v));
-        }
+        });
         norm
     }
 }
@@ -109,13 +110,11 @@ impl State {
 /// The root of the sum of all squares, chunk by chunk in order.
 #[must_use]
 pub fn norm(gradients: &[Vec<f32>]) -> f32 {
-    let mut sum = 0.0;
-    for gradient in gradients {
-        let parts: Vec<f32> = gradient
-            .par_chunks(CHUNK)
-            .map(|g| rows::dot(g, g))
-            .collect();
-        sum += parts.iter().map(|part| f64::from(*part)).sum::<f64>();
-    }
-    sum.sqrt() as f32
+    let squares = gradients.par_iter().map(|gradient| {
+        let parts = gradient.par_chunks(CHUNK).map(|g| rows::dot(g, g));
+        let parts: Vec<f32> = parts.collect();
+        parts.iter().map(|part| f64::from(*part)).sum()
+    });
+    let squares: Vec<f64> = squares.collect();
+    squares.iter().sum::<f64>().sqrt() as f32
 }

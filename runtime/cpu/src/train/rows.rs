@@ -206,23 +206,30 @@ pub fn cross_entropy(
         }
     }
     let most = math::max(&lanes);
-    let at_label = logits[label];
-    let sum = math::sum(logits, |x| math::exp(x - most));
-    let log = most + math::ln(sum);
-    if let Some(cap) = cap {
+    let (at_label, factor) = (logits[label], scale * weight);
+    let sum = if let Some(cap) = cap {
+        let slope = |x: f32| factor - (x / cap) * (x / cap) * factor;
+        let sum = math::sum(logits, |x| math::exp(x - most));
+        let log = most + math::ln(sum);
         for x in logits.iter_mut() {
-            let t = *x / cap;
-            *x = math::exp(*x - log) * (1.0 - t * t) * (scale * weight);
+            *x = math::exp(*x - log) * slope(*x);
         }
-        let t = at_label / cap;
-        logits[label] -= (1.0 - t * t) * (scale * weight);
+        logits[label] -= slope(at_label);
+        sum
     } else {
-        for x in logits.iter_mut() {
-            *x = math::exp(*x - log) * (scale * weight);
+        let mut lanes = [0.0; math::LANES];
+        for chunk in logits.chunks_mut(math::LANES) {
+            for (lane, x) in lanes.iter_mut().zip(chunk) {
+                *x = math::exp(*x - most);
+                *lane += *x;
+            }
         }
-        logits[label] -= scale * weight;
-    }
-    log - at_label
+        let sum = math::fold(lanes);
+        logits.iter_mut().for_each(|x| *x *= factor / sum);
+        logits[label] -= factor;
+        sum
+    };
+    most + math::ln(sum) - at_label
 }
 
 /// `to += x · factor`.
