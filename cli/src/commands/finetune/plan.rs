@@ -75,7 +75,8 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         }
         writeln!(
             out,
-            "{rate:.0} tokens/s in this trial: about {:.0} minutes",
+            "{rate:.0} tokens/s in this trial, products in {}: about {:.0} minutes",
+            options.products(),
             seconds / 60.0
         )
     })

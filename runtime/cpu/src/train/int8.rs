@@ -212,6 +212,9 @@ impl<'a> Columns<'a> {
 
 impl Empty<'_> {
     /// Rounds its columns of `inputs × columns`, 32 inputs at a time, to multiples of a 127th of the largest.
+    ///
+    /// # Panics
+    /// It has fewer, or rows do not lie along.
     pub fn fill(self, x: View<'_>) {
         let mut block = [[0.0; PANEL]; GROUP];
         let of_groups = self.tiles.iter_mut().zip(self.scales).enumerate();
@@ -219,10 +222,8 @@ impl Empty<'_> {
             let inputs = group * GROUP..x.rows().min((group + 1) * GROUP);
             block[inputs.len()..].fill([0.0; PANEL]);
             for (input, to) in inputs.zip(&mut block) {
-                let (row, (_, along)) = (x.rows_from(input), x.strides());
-                for (column, to) in to.iter_mut().take(self.width).enumerate() {
-                    *to = row[(self.first + column) * along];
-                }
+                let row = &x.row(input)[self.first..][..self.width];
+                to[..self.width].copy_from_slice(row);
             }
             *scales = fill(&block, tile);
         }
@@ -242,15 +243,18 @@ fn fill(block: &[[f32; PANEL]; GROUP], tile: &mut [u8; TILE]) -> [f32; PANEL] {
         let inverse = 127.0 / most;
         if inverse.is_finite() { inverse } else { 0.0 }
     });
-    let quads = tile.as_chunks_mut::<{ 4 * PANEL }>().0;
+    let quads = tile.as_chunks_mut::<4>().0.as_chunks_mut::<PANEL>().0;
     for (quad, rows) in quads.iter_mut().zip(block.as_chunks::<4>().0) {
+        let mut words = [0_u32; PANEL];
         for (input, row) in rows.iter().enumerate() {
-            for (column, (x, inverse)) in row.iter().zip(&inverse).enumerate() {
+            for ((word, x), inverse) in words.iter_mut().zip(row).zip(&inverse) {
                 // Adding 1.5 · 2²³ leaves the nearest integer, ties to even, in the lowest bits.
                 let nearest = (x * inverse + 12_582_912.0).to_bits();
-                quad[4 * column + input] = (nearest as u8).wrapping_add(128);
+                *word |= (nearest & 0xff) << (8 * input);
             }
         }
+        // 128 more, as unsigned bytes.
+        *quad = words.map(|word| (word ^ 0x8080_8080).to_le_bytes());
     }
     most.map(|most| most / 127.0)
 }
