@@ -1,5 +1,7 @@
 //! Products and rows over all threads. What a thread gets never changes a bit of what comes out.
 
+use core::ops::Range;
+
 use inkstone_cpu::train::{self, Integers, Left, Lines, Packed, Precision, Right, To, View};
 use rayon::prelude::*;
 
@@ -67,12 +69,18 @@ pub fn packed(x: View<'_>) -> Packed {
     packed
 }
 
-/// A right factor as integers of eight bits.
+/// A right factor `inputs × columns` as integers of eight bits; `rows` gives some of its rows.
 #[must_use]
-pub fn integers(x: View<'_>) -> Integers<'static> {
-    let mut integers = Integers::zeros(x.rows(), x.columns());
-    let spaces: Vec<_> = integers.spaces().collect();
-    spaces.into_par_iter().for_each(|space| space.fill(x));
+pub fn integers(
+    inputs: usize,
+    columns: usize,
+    rows: impl Fn(Range<usize>) -> Vec<f32> + Sync,
+) -> Integers<'static> {
+    let mut integers = Integers::zeros(inputs, columns);
+    integers.groups().into_par_iter().for_each(|group| {
+        let x = rows(group.inputs(inputs));
+        group.fill(View::new(&x, x.len() / columns, columns));
+    });
     integers
 }
 

@@ -8,12 +8,12 @@ use inkstone_model::{Layer, LayerSpec, Matrix, Model, Spec, Weights};
 use rayon::prelude::*;
 
 use crate::attention::Queries;
-use crate::compute::{integers, packed};
+use crate::compute::packed;
 use crate::head::Head;
 use crate::layer::{self, Angles, Kept, Pass};
 use crate::pack::Pack;
 use crate::random::Random;
-use crate::weight::{Adapter, Base, Reader, STRIP, Tensor, Weight, unpacked};
+use crate::weight::{Adapter, Base, Reader, STRIP, Tensor, Weight, rounded, unpacked};
 
 /// What is learnt.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -328,20 +328,18 @@ impl Maker<'_> {
             // Looked up row by row; what is multiplied is the head.
             return Base::Stored(*matrix);
         }
-        let strips = (0..matrix.rows).step_by(strip).map(|first| {
-            let rows = first..(first + strip).min(matrix.rows);
-            unpacked(matrix, self.file, &rows)
-        });
-        let inputs = matrix.inputs;
+        let strips = (0..matrix.rows).step_by(strip);
+        let strips = strips.map(|first| first..(first + strip).min(matrix.rows));
         if self.options.integers && Integers::ships(matrix) {
-            let back = strips.map(|w| integers(View::new(&w, w.len() / inputs, inputs)));
+            let back = strips.map(|rows| rounded(matrix, self.file, &rows));
             return Base::Integers(*matrix, back.collect());
         }
         match self.options.precision {
             Precision::F32 => Base::Plain(self.unpacked(matrix)),
             Precision::Bf16 => {
-                let both = strips.map(|w| {
-                    let w = View::new(&w, w.len() / inputs, inputs);
+                let both = strips.map(|rows| {
+                    let w = unpacked(matrix, self.file, &rows);
+                    let w = View::new(&w, rows.len(), matrix.inputs);
                     [packed(w.transposed()), packed(w)]
                 });
                 Base::Packed(both.collect())

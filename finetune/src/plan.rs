@@ -127,8 +127,8 @@ fn unpacked(options: &Options, output: u64, feed_forward: u64) -> u64 {
     let (all, one) = (output + 3 * feed_forward, 4 * feed_forward);
     match (options.method, options.precision) {
         (Method::Full | Method::Lora { packed: false, .. }, _) => 0,
+        _ if options.integers => all * 9 / 8,
         // One at a time in f32, before it is rounded.
-        _ if options.integers => all * 9 / 8 + one,
         (_, Precision::Bf16) => 2 * all + one,
         (_, Precision::F32) => 4 * all,
     }

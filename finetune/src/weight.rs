@@ -138,14 +138,13 @@ impl Weight {
                 };
             }
             Base::Stored(matrix) => {
-                let ships = reader.integers && Integers::ships(matrix);
-                if ships && way == Way::Forward {
-                    return Factor::shipped(matrix, reader, strip);
+                if reader.integers && Integers::ships(matrix) {
+                    return match way {
+                        Way::Forward => Factor::shipped(matrix, reader, strip),
+                        Way::Backward => Factor::Integers(rounded(matrix, reader.file, strip)),
+                    };
                 }
                 let values = unpacked(matrix, reader.file, strip);
-                if ships {
-                    return Factor::Integers(integers(way.of(&values, shape)));
-                }
                 return match reader.precision {
                     Precision::F32 => Factor::Own(values, shape, way),
                     Precision::Bf16 => Factor::Packed(packed(way.of(&values, shape))),
@@ -270,6 +269,19 @@ impl<'a> Factor<'a> {
             Factor::Columns(columns) => Right::Int8(*columns),
         }
     }
+}
+
+/// Rows of a matrix as integers of eight bits, for the way back.
+#[must_use]
+pub fn rounded(matrix: &Matrix, file: &[u8], rows: &Range<usize>) -> Integers<'static> {
+    let inputs = matrix.inputs;
+    integers(rows.len(), inputs, |some| {
+        let mut values = vec![0.0; some.len() * inputs];
+        for (row, to) in some.zip(values.chunks_exact_mut(inputs)) {
+            matrix.row(file, rows.start + row, to);
+        }
+        values
+    })
 }
 
 /// Rows of a matrix as numbers.

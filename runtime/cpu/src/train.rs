@@ -11,7 +11,7 @@ pub mod rows;
 mod view;
 
 pub use bf16::{Packed, Part, Space, narrow, widen};
-pub use int8::{Columns, Empty, Integers};
+pub use int8::{Columns, Group, Integers};
 pub use lines::{Lines, Word};
 pub use product::{Form, Left, Precision, Right, To, multiply};
 pub use view::View;

@@ -116,8 +116,10 @@ fn integers_of_eight_bits_are_near_the_numbers_they_were_made_of() {
         row[4] *= 1e-41;
     });
     let mut factor = Integers::zeros(inputs, columns);
-    let view = View::new(&w, inputs, columns);
-    factor.spaces().for_each(|space| space.fill(view));
+    for group in factor.groups() {
+        let rows = group.inputs(inputs);
+        group.fill(View::new(&w, inputs, columns).part(rows));
+    }
     let left = Left::new(FORM, View::new(&x, tokens, inputs));
     let mut y = vec![0.0; tokens * columns];
     for part in [0..32, 32..columns] {

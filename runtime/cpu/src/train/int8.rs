@@ -55,13 +55,12 @@ pub struct Columns<'a> {
     count: usize,
 }
 
-/// A panel that is to be filled.
+/// A group of 32 inputs that is to be filled.
 #[derive(Debug)]
-pub struct Empty<'a> {
-    first: usize,
-    width: usize,
-    tiles: &'a mut [[u8; TILE]],
-    scales: &'a mut [[f32; PANEL]],
+pub struct Group<'a> {
+    index: usize,
+    /// Its tile and scales in each panel.
+    places: Vec<(&'a mut [u8; TILE], &'a mut [f32; PANEL])>,
 }
 
 impl<'a> Integers<'a> {
@@ -112,7 +111,7 @@ impl<'a> Integers<'a> {
         })
     }
 
-    /// Zeros for `inputs × columns`, to be filled with integers of eight bits ([`Self::spaces`]).
+    /// Zeros for `inputs × columns`, to be filled with integers of eight bits ([`Self::groups`]).
     ///
     /// # Panics
     /// The table of kernels lacks eight bits.
@@ -136,22 +135,23 @@ impl<'a> Integers<'a> {
         }
     }
 
-    /// Its panels, which can be filled one beside the other; none where they are those of a file.
-    pub fn spaces(&mut self) -> impl Iterator<Item = Empty<'_>> {
-        let (columns, tiles) = (self.columns, self.tiles.max(1));
+    /// Its groups, which can be filled one beside the other; none where they are those of a file.
+    pub fn groups(&mut self) -> Vec<Group<'_>> {
         let bytes = match &mut self.bytes {
             Bytes::Shipped(_) => &mut [],
             Bytes::Made(words) => words.bytes_mut(),
         };
-        let panels = bytes.as_chunks_mut::<TILE>().0.chunks_mut(tiles);
-        let scales = self.scales.as_chunks_mut().0.chunks_mut(tiles);
-        let panels = panels.zip(scales).enumerate();
-        panels.map(move |(index, (tiles, scales))| Empty {
-            first: index * PANEL,
-            width: (columns - index * PANEL).min(PANEL),
-            tiles,
-            scales,
-        })
+        let group = |index| Group {
+            index,
+            places: Vec::new(),
+        };
+        let mut groups: Vec<_> = (0..self.tiles).map(group).collect();
+        let tiles = bytes.as_chunks_mut::<TILE>().0;
+        let places = tiles.iter_mut().zip(self.scales.as_chunks_mut().0);
+        for (at, place) in places.enumerate() {
+            groups[at % self.tiles].places.push(place);
+        }
+        groups
     }
 
     /// All of it.
@@ -210,28 +210,31 @@ impl<'a> Columns<'a> {
     }
 }
 
-impl Empty<'_> {
-    /// Rounds its columns of `inputs × columns`, 32 inputs at a time, to multiples of a 127th of the largest.
+impl Group<'_> {
+    /// Its inputs of `inputs`.
+    #[must_use]
+    pub fn inputs(&self, inputs: usize) -> Range<usize> {
+        self.index * GROUP..inputs.min((self.index + 1) * GROUP)
+    }
+
+    /// Rounds those inputs, `inputs × columns`, to multiples of a 127th of the largest in their column.
     ///
     /// # Panics
-    /// It has fewer, or rows do not lie along.
+    /// There are more than a group has, or rows do not lie along.
     pub fn fill(self, x: View<'_>) {
         let mut block = [[0.0; PANEL]; GROUP];
-        let of_groups = self.tiles.iter_mut().zip(self.scales).enumerate();
-        for (group, (tile, scales)) in of_groups {
-            let inputs = group * GROUP..x.rows().min((group + 1) * GROUP);
-            block[inputs.len()..].fill([0.0; PANEL]);
-            for (input, to) in inputs.zip(&mut block) {
-                let row = &x.row(input)[self.first..][..self.width];
-                to[..self.width].copy_from_slice(row);
+        for (panel, (tile, scales)) in self.places.into_iter().enumerate() {
+            let columns = panel * PANEL..x.columns().min((panel + 1) * PANEL);
+            for (row, to) in block[..x.rows()].iter_mut().enumerate() {
+                to[..columns.len()].copy_from_slice(&x.row(row)[columns.clone()]);
             }
             *scales = fill(&block, tile);
         }
     }
 }
 
-/// A tile of eight-bit codes and its scales.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+/// A tile of eight-bit codes and its scales. Not compiled for AVX-512: compilers scatter there what lies side by side.
+#[multiversion(targets("x86_64+avx2"))]
 fn fill(block: &[[f32; PANEL]; GROUP], tile: &mut [u8; TILE]) -> [f32; PANEL] {
     let mut most = [0.0_f32; PANEL];
     for row in block {
