@@ -71,6 +71,8 @@ pub(crate) trait Simd: Copy {
     type I: Copy;
     /// Accumulators of sixteen lanes that stay in registers beside what they are fed with.
     const ACCUMULATORS: usize;
+    /// Whether it gains where memory is asked for what will be read.
+    const ASKS: bool = false;
     /// Whether a single f16 is so dear that vectors of them are turned to numbers first.
     const DEAR_F16: bool = false;
 

@@ -22,6 +22,7 @@ impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
     const ACCUMULATORS: usize = 12;
+    const ASKS: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {

@@ -7,10 +7,14 @@ use inkstone_quant::math;
 
 use super::queries::Rounded;
 use crate::arena::{Plain, quads_of};
+use crate::kernels::ask;
 use crate::simd::{LANES, Simd};
 
 /// Blocks of keys side by side in a tile.
 const BLOCKS: usize = TILE / KEY_LANES;
+
+/// Tiles behind the one at hand whose place is asked for.
+const AHEAD: usize = 2;
 
 /// 64 positions of one head.
 #[derive(Clone, Copy)]
@@ -243,6 +247,15 @@ fn add_product<S: Simd, const EXACT: bool>(simd: S, sum: S::F, a: S::F, b: S::F)
     }
 }
 
+/// Asks for what lies some tiles behind `count` elements of a tile. Numbers are near already.
+#[inline(always)]
+fn ask_ahead<S: Simd, E: Stored>(from: *const E, count: usize, width: usize) {
+    if S::ASKS && size_of::<E>() < size_of::<f32>() {
+        let from = from.wrapping_add(AHEAD * TILE * width);
+        ask::far(from.cast(), count * size_of::<E>());
+    }
+}
+
 /// Dots of the queries with a tile's keys, in blocks of sixteen keys `[dimension][key]`; blocks out of sight are left.
 #[inline(always)]
 fn scores<S: Simd, E: Stored, const N: usize, const EXACT: bool>(
@@ -286,6 +299,8 @@ fn score_blocks<S: Simd, E: Stored, const N: usize, const B: usize, const EXACT:
         }
         let mut acc = [[simd.splat(0.0); B]; N];
         for d in 0..width {
+            let from = blocks[0].as_ptr().cast::<E>();
+            ask_ahead::<S, E>(from.wrapping_add(d * B * LANES), B * LANES, width);
             let mut key = [simd.splat(0.0); B];
             for b in 0..B {
                 key[b] = E::load(simd, &blocks[b][d]);
@@ -409,6 +424,7 @@ fn columns<S: Simd, E: Stored, const N: usize, const C: usize, const EXACT: bool
     let mut acc = [[simd.splat(0.0); C]; N];
     for (j, v) in v.chunks_exact(width).enumerate() {
         let (v, _) = v[d..][..C * LANES].as_chunks::<LANES>();
+        ask_ahead::<S, E>(v.as_ptr().cast(), C * LANES, width);
         for c in 0..C {
             let v = E::load(simd, &v[c]);
             for n in 0..N {
