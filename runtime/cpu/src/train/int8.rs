@@ -7,14 +7,14 @@ use std::vec::Vec;
 use inkstone_model::Matrix;
 use inkstone_quant::activation::groups;
 use inkstone_quant::codes::I8;
-use inkstone_quant::{Codes, GROUP, PANEL};
+use inkstone_quant::{Format, GROUP, PANEL};
 use multiversion::multiversion;
 
 use super::lines::Lines;
 use super::product::To;
 use super::view::View;
 use crate::isa::{Isa, Ready};
-use crate::kernels::{Job, KERNELS, Kernel, PANELS, Panel, Products, Rows};
+use crate::kernels::{Job, Kernel, PANELS, Panel, Products, Rows};
 use crate::ops::round;
 use crate::scales::Decoder;
 use crate::simd;
@@ -118,12 +118,9 @@ impl<'a> Integers<'a> {
     #[must_use]
     pub fn zeros(inputs: usize, columns: usize) -> Integers<'static> {
         let (isa, tiles, panels) = (isa(), groups(inputs), columns.div_ceil(PANEL));
-        let eight = |k: &&Kernel| {
-            let codes: &Codes = k.codes;
-            core::ptr::eq(codes, &I8) && k.group == GROUP && k.isa == isa.isa()
-        };
+        let eight = Format::by_name("q8").and_then(|format| Kernel::find(format, isa.isa()));
         Integers {
-            kernel: KERNELS.iter().find(eight).expect("a kernel of eight bits"),
+            kernel: eight.expect("a kernel of eight bits"),
             isa,
             columns,
             tiles,
