@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use inkstone_cpu::train::Precision;
+use inkstone_cpu::train::{Form, Precision};
 use inkstone_engine::Mapped;
 use inkstone_finetune::optimizer::{Settings, State};
 use inkstone_finetune::random::Random;
@@ -48,8 +48,7 @@ fn main() -> anyhow::Result<()> {
             alpha: 32.0,
             packed: true,
         },
-        precision: Precision::detect(),
-        integers: true,
+        form: Form::new(Precision::detect(), true),
         checkpointing: true,
         seed: 1,
     };

@@ -9,7 +9,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use inkstone_cpu::train::Precision;
+use anyhow::Context;
+use inkstone_cpu::train::Form;
 use inkstone_engine::Model;
 use inkstone_finetune::optimizer::{Settings, State};
 use inkstone_finetune::{Method, Net, Options, Pack, Sample, adapter};
@@ -33,12 +34,7 @@ fn main() -> anyhow::Result<()> {
             "lora" => lora(false),
             _ => lora(true),
         },
-        precision: match precision.as_str() {
-            "f32" => Precision::F32,
-            "bf16" => Precision::Bf16,
-            _ => Precision::detect(),
-        },
-        integers: precision == "int8",
+        form: Form::by_name(&precision).context("PRECISION is int8, bf16 or f32")?,
         checkpointing: std::env::var_os("CHECKPOINTING").is_some(),
         seed: 1,
     };

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use inkstone_cpu::train::Precision;
+use inkstone_cpu::train::Form;
 use inkstone_engine::Model;
 use inkstone_finetune::random::Random;
 use inkstone_finetune::{Method, Net, Options, Pack, Sample};
@@ -32,12 +32,7 @@ fn main() -> Result<(), Box<dyn core::error::Error>> {
             "lora" => lora(false),
             _ => lora(true),
         },
-        precision: match precision.as_str() {
-            "f32" => Precision::F32,
-            "bf16" => Precision::Bf16,
-            _ => Precision::detect(),
-        },
-        integers: precision == "int8",
+        form: Form::by_name(precision).ok_or("int8, bf16 or f32")?,
         checkpointing: std::env::var_os("CHECKPOINTING").is_some(),
         seed: 1,
     };

@@ -8,7 +8,7 @@ use inkstone_cpu::train::{Left, Lines, Precision, Right, To, View, multiply, row
 use inkstone_model::LayerSpec;
 use rayon::prelude::*;
 
-use crate::compute::{Rows, exchange, stride};
+use crate::compute::{Rows, stride};
 use crate::weight::Factor;
 
 /// Queries that are scored at once.
@@ -231,51 +231,54 @@ struct Prepared<'a> {
     values: Vec<Factor<'a>>,
 }
 
-/// Gradients of queries, keys and values, in their shapes; what stands there is replaced.
-pub fn backward(
-    inputs: &Inputs<'_>,
-    outputs: Outputs<'_>,
-    dq: &mut [f32],
-    dk: &mut [f32],
-    dv: &mut [f32],
-) {
+/// Gradients of queries, keys and values, in their shapes, and what they are made of: memory that a layer leaves to the
+/// next.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// Of queries.
+    pub dq: Lines<f32>,
+    /// Of keys.
+    pub dk: Lines<f32>,
+    /// Of values.
+    pub dv: Lines<f32>,
+    /// Head after head: of queries `queries × width`, of keys and values `width × tokens`.
+    by_head: [Lines<f32>; 3],
+}
+
+/// Writes the gradients of queries, keys and values.
+pub fn backward(inputs: &Inputs<'_>, outputs: Outputs<'_>, room: &mut Room) {
     let (width, queries) = (inputs.width(), inputs.queries.len());
     let heads = inputs.spec.heads as usize;
-    let tokens = dk.len() / (width * inputs.spec.kv_heads as usize);
+    let tokens = inputs.k.len() / (width * inputs.spec.kv_heads as usize);
     let prepared = Prepared {
         keys: inputs.prepared(inputs.k, View::transposed),
         keys_across: inputs.prepared(inputs.k, |k| k),
         values: inputs.prepared(inputs.v, View::transposed),
     };
-    let plane = || Lines::zeros(heads * tokens * width);
-    let (mut dq_heads, mut dk_heads, mut dv_heads) = (Lines::zeros(dq.len()), plane(), plane());
-    dq_heads
-        .par_chunks_mut(queries * width)
-        .zip(dk_heads.par_chunks_mut(tokens * width))
-        .zip(dv_heads.par_chunks_mut(tokens * width))
+    let [dq, dk, dv] = &mut room.by_head;
+    dq.resize(inputs.q.len());
+    dk.resize(heads * tokens * width);
+    dv.resize(heads * tokens * width);
+    dq.par_chunks_mut(queries * width)
+        .zip(dk.par_chunks_mut(tokens * width))
+        .zip(dv.par_chunks_mut(tokens * width))
         .enumerate()
         .with_max_len(1)
         .for_each(|(head, ((dq, dk), dv))| {
             head_back(inputs, outputs, &prepared, head, [dq, dk, dv]);
         });
-    side_by_side(&dq_heads, width, queries, dq);
+    room.dq.resize(inputs.q.len());
+    side_by_side(&room.by_head[0], width, queries, &mut room.dq);
     let group = heads / inputs.spec.kv_heads as usize;
-    for (by_head, to) in [(dk_heads, dk), (dv_heads, dv)] {
-        let plane = group * tokens * width;
-        let mut sums = Lines::zeros(to.len());
-        let each = sums.par_chunks_mut(tokens * width);
-        each.zip(by_head.par_chunks(plane))
-            .for_each(|(sums, heads)| {
-                for head in heads.chunks_exact(tokens * width) {
-                    rows::add_scaled(sums, head, 1.0);
-                }
-            });
-        side_by_side(&sums, width, tokens, to);
+    let [_, dk, dv] = &room.by_head;
+    for (by_head, to) in [(dk, &mut room.dk), (dv, &mut room.dv)] {
+        to.resize(inputs.k.len());
+        sums_side_by_side(by_head, [width, tokens, group], to);
     }
 }
 
-/// One head of all tiles. Gradients of keys and values are summed with rows and columns exchanged, so that what the
-/// products read need not be.
+/// One head of all tiles. Gradients of keys and values have rows and columns exchanged, so that what the products read
+/// need not be.
 fn head_back(
     inputs: &Inputs<'_>,
     outputs: Outputs<'_>,
@@ -284,7 +287,8 @@ fn head_back(
     [dq, dk, dv]: [&mut [f32]; 3],
 ) {
     let (width, tokens, precision) = (inputs.width(), dk.len() / inputs.width(), inputs.precision);
-    let (mut dk_across, mut dv_across) = (Lines::zeros(dk.len()), Lines::zeros(dv.len()));
+    dk.fill(0.0);
+    dv.fill(0.0);
     let (mut p, mut ds) = (Lines::default(), Lines::default());
     for tile in inputs.tiles() {
         let (n, count) = (tile.rows.len(), tile.keys.len());
@@ -300,7 +304,7 @@ fn head_back(
         }
         softmax_back(inputs, outputs, head, &tile, &mut p, &mut ds);
         let first = tile.start + tile.keys.start;
-        for (x, right, to) in [(dy, &p, &mut dv_across), (q, &ds, &mut dk_across)] {
+        for (x, right, to) in [(dy, &p, &mut *dv), (q, &ds, &mut *dk)] {
             let right = Factor::new(precision, View::strided(right, n, count, stride));
             let to = To {
                 data: &mut to[first..],
@@ -321,8 +325,6 @@ fn head_back(
             To::rows(&mut dq[tile.rows.start * width..][..n * width], width),
         );
     }
-    exchange(&dk_across, tokens, dk);
-    exchange(&dv_across, tokens, dv);
 }
 
 /// `p` become probabilities of a tile's scores, and `ds`, their gradients, those of the scores.
@@ -368,6 +370,31 @@ fn side_by_side(by_head: &[f32], width: usize, rows: usize, to: &mut [f32]) {
         .for_each(|(row, to)| {
             for (head, to) in to.chunks_exact_mut(width).enumerate() {
                 to.copy_from_slice(&by_head[(head * rows + row) * width..][..width]);
+            }
+        });
+}
+
+/// From `heads × width × rows` to `rows × heads / group · width`: the sums of `group` heads each.
+fn sums_side_by_side(by_head: &[f32], [width, rows, group]: [usize; 3], to: &mut [f32]) {
+    /// Rows that are written at once: a line of the cache is read for them.
+    const BLOCK: usize = 16;
+    let all = to.len() / rows.max(1);
+    to.par_chunks_mut(BLOCK * all)
+        .enumerate()
+        .for_each(|(block, to)| {
+            let first = block * BLOCK;
+            for column in 0..all {
+                let mut sums = [0.0; BLOCK];
+                for member in 0..group {
+                    let head = column / width * group + member;
+                    let from = &by_head[(head * width + column % width) * rows..][..rows];
+                    for (sum, x) in sums.iter_mut().zip(&from[first..]) {
+                        *sum += x;
+                    }
+                }
+                for (to, sum) in to.chunks_exact_mut(all).zip(sums) {
+                    to[column] = sum;
+                }
             }
         });
 }

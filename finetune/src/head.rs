@@ -120,7 +120,12 @@ impl Head<'_> {
             let left =
                 View::strided(d_logits, tokens, vocabulary, stride(self.matrix.rows)).transposed();
             let right = View::new(normed, tokens, width);
-            add_product_in(pass.reader.precision, left, right, &mut gradients[index]);
+            add_product_in(
+                pass.reader.form.precision,
+                left,
+                right,
+                &mut gradients[index],
+            );
         }
     }
 }

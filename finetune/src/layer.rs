@@ -36,6 +36,8 @@ pub struct Pass<'a> {
     pub queries: &'a Queries,
     /// Whether some tokens do not ask, so that their rows end here.
     pub picks: bool,
+    /// Whether the gradient of the layer's input is wanted.
+    pub onwards: bool,
     /// The position of each token in its sequence.
     pub positions: &'a [usize],
     /// Sines and cosines of each position, `positions × width / 2` each.
@@ -70,6 +72,13 @@ pub struct Kept {
     up: Saved,
     /// What adapters made of their inputs: q, k, v, o, gate, up, down.
     thin: [Lines<f32>; 7],
+}
+
+/// Memory that the backward pass of a layer leaves to that of the next.
+#[derive(Debug, Default)]
+pub struct Room {
+    attention: attention::Room,
+    d_attended: Lines<f32>,
 }
 
 impl Kept {
@@ -227,7 +236,7 @@ pub fn forward(
     Ask::new(layer, spec, pass, Way::Forward, true).forward(kept);
     let inputs = Inputs {
         spec,
-        precision: pass.reader.precision,
+        precision: pass.reader.form.precision,
         queries: pass.queries,
         q: &kept.q,
         k: &kept.k,
@@ -239,7 +248,7 @@ pub fn forward(
 
 /// From the gradient of the layer's output, a row for each query, to that of its input, a row for each token.
 ///
-/// Without `onwards` only gradients of what is learnt are wanted, and the result is empty.
+/// Where only gradients of what is learnt are wanted ([`Pass::onwards`]), the result is empty.
 pub fn backward(
     layer: &Layer<Weight>,
     spec: &LayerSpec,
@@ -247,12 +256,13 @@ pub fn backward(
     kept: &mut Kept,
     mut dy: Lines<f32>,
     gradients: &mut Gradients,
-    onwards: bool,
+    room: &mut Room,
 ) -> Lines<f32> {
-    let d_attended = Answer::new(layer, pass, Way::Backward).backward(kept, &mut dy, gradients);
+    let answer = Answer::new(layer, pass, Way::Backward);
+    answer.backward(kept, &mut dy, &mut room.d_attended, gradients);
     let inputs = Inputs {
         spec,
-        precision: pass.reader.precision,
+        precision: pass.reader.form.precision,
         queries: pass.queries,
         q: &kept.q,
         k: &kept.k,
@@ -261,12 +271,12 @@ pub fn backward(
     let outputs = Outputs {
         y: &kept.attended,
         logs: &kept.logs,
-        dy: &d_attended,
+        dy: &room.d_attended,
     };
-    let [mut dq, mut dk, mut dv] = [&kept.q, &kept.k, &kept.v].map(|x| Lines::zeros(x.len()));
-    attention::backward(&inputs, outputs, &mut dq, &mut dk, &mut dv);
-    let wanted = onwards || layer.mixer_norm.learns();
-    Ask::new(layer, spec, pass, Way::Backward, wanted).backward(kept, dy, [dq, dk, dv], gradients)
+    attention::backward(&inputs, outputs, &mut room.attention);
+    let wanted = pass.onwards || layer.mixer_norm.learns();
+    let ask = Ask::new(layer, spec, pass, Way::Backward, wanted);
+    ask.backward(kept, dy, &mut room.attention, gradients)
 }
 
 /// The norm of each row.

@@ -43,7 +43,7 @@ impl<'a> Ready<'a> {
         Ready {
             w,
             bias: linear.bias.map(|bias| bias.vector(reader.trained)),
-            form: reader.form(),
+            form: reader.form,
             base: wanted.then(|| w.factor(reader, &(0..w.rows), way)),
             thin: w.adapter.map(|adapter| Thin::new(w, adapter, reader, way)),
         }
@@ -219,7 +219,7 @@ impl<'a> Thin<'a> {
     fn new(w: &Weight, adapter: Adapter, reader: Reader<'a>, way: Way) -> Thin<'a> {
         let factor = |index: usize, shape| {
             let values = &reader.trained[index].values;
-            Factor::shared(reader.precision, way.of(values, shape))
+            Factor::shared(reader.form.precision, way.of(values, shape))
         };
         Thin {
             adapter,

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use inkstone_cpu::train::{Integers, Lines, Precision, View};
+use inkstone_cpu::train::{Form, Integers, Lines, Precision, View};
 use inkstone_model::weights::{ADAPTED, EMBED, HEAD, NO_LAYER, ROLES};
 use inkstone_model::{Layer, LayerSpec, Matrix, Model, Spec, Weights};
 use rayon::prelude::*;
@@ -36,27 +36,13 @@ pub enum Method {
 pub struct Options {
     /// What is learnt.
     pub method: Method,
-    /// What products are computed in.
-    pub precision: Precision,
-    /// Whether frozen matrices that ship as integers are multiplied as such: forwards the bits of the runtime, backwards
-    /// integers of eight bits.
-    pub integers: bool,
+    /// What products are computed in; those with frozen matrices that ship as integers perhaps as such: forwards the bits
+    /// of the runtime, backwards integers of eight bits.
+    pub form: Form,
     /// Whether only the inputs of layers are held, and layers are computed again on the way back.
     pub checkpointing: bool,
     /// Draws what is drawn at the beginning.
     pub seed: u64,
-}
-
-impl Options {
-    /// What most products are computed in: `int8`, `bf16` or `f32`.
-    #[must_use]
-    pub fn products(&self) -> &'static str {
-        match self.precision {
-            _ if self.integers => "int8",
-            Precision::Bf16 => "bf16",
-            Precision::F32 => "f32",
-        }
-    }
 }
 
 /// Whether the matrix of a role has an adapter.
@@ -85,6 +71,7 @@ pub struct Net<'a> {
 struct Spare {
     kept: Vec<Kept>,
     logits: Lines<f32>,
+    room: layer::Room,
 }
 
 /// What a pass gave.
@@ -183,6 +170,7 @@ impl<'a> Net<'a> {
             activation: self.spec.activation,
             queries: if index == last { &some } else { &every },
             picks: index == last,
+            onwards: index > 0 || self.shared.embed.learns(),
             positions: &positions,
             angles: &angles[self.layer_specs[index].rope as usize],
         };
@@ -214,17 +202,19 @@ impl<'a> Net<'a> {
         }
         drop(x);
         let mut dx = loss.dx;
+        let mut room = core::mem::take(&mut self.spare().room);
         for (index, mut kept) in kept.into_iter().enumerate().rev() {
             let (layer, spec) = (&self.layers[index], &self.layer_specs[index]);
             if self.options.checkpointing {
                 layer::forward(layer, spec, &pass(index), &mut kept);
             }
-            let onwards = index > 0 || self.shared.embed.learns();
-            dx = layer::backward(layer, spec, &pass(index), &mut kept, dx, gradients, onwards);
+            let pass = pass(index);
+            dx = layer::backward(layer, spec, &pass, &mut kept, dx, gradients, &mut room);
             if !self.options.checkpointing {
                 self.spare().kept.push(kept);
             }
         }
+        self.spare().room = room;
         if let Some(index) = self.shared.embed.trained() {
             self.embed_back(&pack.tokens, &dx, &mut gradients[index]);
         }
@@ -239,8 +229,7 @@ impl<'a> Net<'a> {
         Reader {
             file: self.file,
             trained: &self.trained,
-            precision: self.options.precision,
-            integers: self.options.integers,
+            form: self.options.form,
         }
     }
 
@@ -319,7 +308,7 @@ impl Maker<'_> {
     /// Whether frozen matrices are rounded and laid out ahead.
     fn packs(&self) -> bool {
         let ahead = matches!(self.options.method, Method::Lora { packed: false, .. });
-        ahead && (self.options.precision == Precision::Bf16 || self.options.integers)
+        ahead && (self.options.form.precision == Precision::Bf16 || self.options.form.integers)
     }
 
     /// A frozen matrix in the form in which it is multiplied.
@@ -330,11 +319,11 @@ impl Maker<'_> {
         }
         let strips = (0..matrix.rows).step_by(strip);
         let strips = strips.map(|first| first..(first + strip).min(matrix.rows));
-        if self.options.integers && Integers::ships(matrix) {
+        if self.options.form.integers && Integers::ships(matrix) {
             let back = strips.map(|rows| rounded(matrix, self.file, &rows));
             return Base::Integers(*matrix, back.collect());
         }
-        match self.options.precision {
+        match self.options.form.precision {
             Precision::F32 => Base::Plain(self.unpacked(matrix)),
             Precision::Bf16 => {
                 let both = strips.map(|rows| {

@@ -42,11 +42,11 @@ fn frozen(m: &Matrix, options: &Options) -> u64 {
     let of = |outputs: usize, inputs: usize| {
         (m.rows.next_multiple_of(outputs) * m.inputs.next_multiple_of(inputs)) as u64
     };
-    if options.integers && Integers::ships(m) {
+    if options.form.integers && Integers::ships(m) {
         // A byte, and a scale for 32 outputs.
         return of(32, 16) * 9 / 8;
     }
-    match options.precision {
+    match options.form.precision {
         Precision::F32 => 4 * of(1, 1),
         Precision::Bf16 => 2 * 2 * of(16, 16),
     }
@@ -64,7 +64,7 @@ pub fn memory(
     let (spec, tokens) = (model.spec(), length as u64);
     let numbers = 4;
     let looked_up = |role: u16| {
-        let made = options.precision == Precision::Bf16 || options.integers;
+        let made = options.form.precision == Precision::Bf16 || options.form.integers;
         role == EMBED && made && model.weights().head.is_some()
     };
     let frozen: u64 = match options.method {
@@ -83,7 +83,7 @@ pub fn memory(
         );
         let (width, ffn) = (u64::from(spec.width), u64::from(l.ffn_width));
         let post = u64::from(model.layer(index).mixer_post_norm.is_some()) * 2 * width;
-        let gated = match options.precision {
+        let gated = match options.form.precision {
             Precision::F32 => numbers * 2 * ffn,
             Precision::Bf16 => 2 * 2 * ffn,
         };
@@ -125,9 +125,9 @@ pub fn memory(
 /// feed-forward.
 fn unpacked(options: &Options, output: u64, feed_forward: u64) -> u64 {
     let (all, one) = (output + 3 * feed_forward, 4 * feed_forward);
-    match (options.method, options.precision) {
+    match (options.method, options.form.precision) {
         (Method::Full | Method::Lora { packed: false, .. }, _) => 0,
-        _ if options.integers => all * 9 / 8,
+        _ if options.form.integers => all * 9 / 8,
         // One at a time in f32, before it is rounded.
         (_, Precision::Bf16) => 2 * all + one,
         (_, Precision::F32) => 4 * all,

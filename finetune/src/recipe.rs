@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use inkstone_cpu::train::Precision;
+use inkstone_cpu::train::{Form, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::net::{Method, Options};
@@ -97,6 +97,16 @@ pub enum Rounding {
     Bf16,
     /// Frozen matrices in the integers that ship, all else in the fastest of the others.
     Int8,
+}
+
+impl Rounding {
+    fn form(self, kind: Kind) -> Form {
+        match self {
+            Rounding::Auto | Rounding::Int8 => Form::new(Precision::detect(), kind != Kind::Full),
+            Rounding::F32 => Precision::F32.into(),
+            Rounding::Bf16 => Precision::Bf16.into(),
+        }
+    }
 }
 
 /// How weights move.
@@ -309,13 +319,7 @@ impl Recipe {
                     packed: kind == Kind::Qlora,
                 },
             },
-            precision: match m.precision {
-                Rounding::Auto | Rounding::Int8 => Precision::detect(),
-                Rounding::F32 => Precision::F32,
-                Rounding::Bf16 => Precision::Bf16,
-            },
-            integers: m.kind != Kind::Full
-                && matches!(m.precision, Rounding::Auto | Rounding::Int8),
+            form: m.precision.form(m.kind),
             checkpointing: m.checkpointing,
             seed: self.run.seed,
         }

@@ -96,20 +96,7 @@ pub struct Reader<'a> {
     /// What is trained.
     pub trained: &'a [Tensor],
     /// What products are computed in.
-    pub precision: Precision,
-    /// Whether frozen matrices that ship as integers are multiplied as such.
-    pub integers: bool,
-}
-
-impl Reader<'_> {
-    /// What factors of matrices are made for.
-    #[must_use]
-    pub fn form(self) -> Form {
-        Form {
-            precision: self.precision,
-            integers: self.integers,
-        }
-    }
+    pub form: Form,
 }
 
 impl Weight {
@@ -138,20 +125,20 @@ impl Weight {
                 };
             }
             Base::Stored(matrix) => {
-                if reader.integers && Integers::ships(matrix) {
+                if reader.form.integers && Integers::ships(matrix) {
                     return match way {
                         Way::Forward => Factor::shipped(matrix, reader, strip),
                         Way::Backward => Factor::Integers(rounded(matrix, reader.file, strip)),
                     };
                 }
                 let values = unpacked(matrix, reader.file, strip);
-                return match reader.precision {
+                return match reader.form.precision {
                     Precision::F32 => Factor::Own(values, shape, way),
                     Precision::Bf16 => Factor::Packed(packed(way.of(&values, shape))),
                 };
             }
         };
-        Factor::shared(reader.precision, way.of(values, shape))
+        Factor::shared(reader.form.precision, way.of(values, shape))
     }
 
     /// Decodes row `index`: an embedding.

@@ -4,7 +4,7 @@
     reason = "a test ends where something is not as it must be"
 )]
 
-use inkstone_cpu::train::Precision;
+use inkstone_cpu::train::{Form, Precision};
 use inkstone_finetune::random::Random;
 use inkstone_finetune::{Method, Net, Options, Pack, Sample, adapter, written};
 use inkstone_format::File;
@@ -43,8 +43,7 @@ fn recipes() -> Vec<Recipe> {
 fn options(method: Method) -> Options {
     Options {
         method,
-        precision: Precision::F32,
-        integers: false,
+        form: Precision::F32.into(),
         checkpointing: false,
         seed: 7,
     }
@@ -211,8 +210,7 @@ fn neither_threads_nor_checkpointing_change_a_bit() {
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
                     pool.unwrap().install(|| {
                         let options = Options {
-                            precision,
-                            integers,
+                            form: Form::new(precision, integers),
                             checkpointing,
                             ..options(method)
                         };
@@ -354,8 +352,7 @@ fn close_to_f32(bytes: &[u8], pack: &Pack, ships: bool) {
             packed,
         };
         let options = Options {
-            precision,
-            integers,
+            form: Form::new(precision, integers),
             ..options(method)
         };
         let net = net(&model, bytes, options);

@@ -133,7 +133,7 @@ impl<'a> Answer<'a> {
     /// The layer's output.
     pub(super) fn forward(&self, kept: &mut Kept) -> Lines<f32> {
         let (queries, width, hidden) = (self.pass.queries.len(), self.width, self.hidden);
-        let precision = self.pass.reader.precision;
+        let precision = self.pass.reader.form.precision;
         let [.., o, gate, up, down] = &mut kept.thin;
         let mut ranks = self.matrices().map(Ready::rank).into_iter();
         let mut thin = [o, gate, up, down].map(|u| {
@@ -170,7 +170,7 @@ impl<'a> Answer<'a> {
 
     fn tile(&self, x: &[f32], attended: &[f32], mut tile: Forward<'_>) {
         let (pass, width) = (self.pass, self.width);
-        let (form, n) = (pass.reader.form(), tile.rows.len());
+        let (form, n) = (pass.reader.form, tile.rows.len());
         let [first, second] = tile.branches;
         let [u_o, u_gate, u_up, u_down] = tile.thin;
         for (row, mid) in tile.rows.clone().zip(tile.mid.chunks_exact_mut(width)) {
@@ -223,13 +223,14 @@ impl<'a> Answer<'a> {
         [first, Some(&self.layer.ffn_norm), second]
     }
 
-    /// The gradient of what was attended; `dy` becomes that of the residual between the branches.
+    /// Writes the gradient of what was attended; `dy` becomes that of the residual between the branches.
     pub(super) fn backward(
         &self,
         kept: &Kept,
         dy: &mut Lines<f32>,
+        to_attended: &mut Lines<f32>,
         gradients: &mut Gradients,
-    ) -> Lines<f32> {
+    ) {
         let (queries, width, hidden) = (self.pass.queries.len(), self.width, self.hidden);
         let (o, ffn) = (&self.layer.attention.o, &self.layer.ffn);
         let learns = |w: &Linear<Weight>| usize::from(w.weight.trained().is_some());
@@ -241,8 +242,7 @@ impl<'a> Answer<'a> {
             down: Rows::new(&mut all.down, queries, learns(&ffn.down) * width),
             gated: Rows::new(&mut all.gated, queries, learns(&ffn.down) * hidden),
         };
-        let mut to_attended = Lines::default();
-        let mut d_attended = Rows::new(&mut to_attended, queries, o.weight.inputs);
+        let mut d_attended = Rows::new(to_attended, queries, o.weight.inputs);
         let mut d_residual = Rows::new(dy, queries, width);
         let tiles = tiles(queries).map(|rows| {
             let n = rows.len();
@@ -269,12 +269,11 @@ impl<'a> Answer<'a> {
         let found: Vec<_> = each.collect();
         Found::join(&found, self.matrices(), self.gains(), gradients);
         self.learn(kept, &all, gradients);
-        to_attended
     }
 
     fn feed_forward_back(&self, kept: &Kept, tile: &mut Backward<'_>, found: &mut Found<4, 3>) {
         let (pass, width, n) = (self.pass, self.width, tile.rows.len());
-        let precision = pass.reader.precision;
+        let precision = pass.reader.form.precision;
         let [_, thin_gate, thin_up, thin_down] = &mut found.thin;
         let [_, gain, post_gain] = &mut found.gains;
         let of = |x| part(x, &tile.rows, pass.queries.len());
@@ -328,7 +327,7 @@ impl<'a> Answer<'a> {
 
     fn attended_back(&self, kept: &Kept, tile: &mut Backward<'_>, found: &mut Found<4, 3>) {
         let (width, inputs) = (self.width, self.layer.attention.o.weight.inputs);
-        let (precision, n) = (self.pass.reader.precision, tile.rows.len());
+        let (precision, n) = (self.pass.reader.form.precision, tile.rows.len());
         let of = |x| part(x, &tile.rows, self.pass.queries.len());
         let branch = of(&kept.branches[0]);
         let d_branch = self.join_back(0, tile.dy, branch, &mut found.gains[0]);
@@ -362,7 +361,7 @@ impl<'a> Answer<'a> {
 
     /// Whole matrices, from all rows.
     fn learn(&self, kept: &Kept, whole: &Whole<Lines<f32>>, gradients: &mut Gradients) {
-        let (precision, ffn) = (self.pass.reader.precision, &self.layer.ffn);
+        let (precision, ffn) = (self.pass.reader.form.precision, &self.layer.ffn);
         let o = self.layer.attention.o.as_ref();
         learn(o, precision, &kept.attended, &whole.o, gradients);
         learn(

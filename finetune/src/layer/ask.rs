@@ -5,6 +5,7 @@ use inkstone_model::{Layer, LayerSpec, Linear};
 use rayon::prelude::*;
 
 use super::{At, Found, Kept, Pass, norm_rows, part};
+use crate::attention;
 use crate::compute::{Rows, gather};
 use crate::linear::{Gradients, Ready, learn};
 use crate::weight::{Factor, Way, Weight};
@@ -105,7 +106,7 @@ impl<'a> Ask<'a> {
 
     fn tile(&self, x: &[f32], tile: Forward<'_>) {
         let (pass, gain, at) = (self.pass, &self.layer.mixer_norm, &tile.at);
-        let form = pass.reader.form();
+        let form = pass.reader.form;
         let [asks, all] = self.heads();
         let tokens = pass.norm(x, gain, |row| at.tokens.start + row);
         let tokens = Left::from_rows(form, at.tokens.len(), gain.inputs, tokens);
@@ -134,7 +135,7 @@ impl<'a> Ask<'a> {
         &self,
         kept: &Kept,
         mut d_mid: Lines<f32>,
-        [mut dq, mut dk, mut dv]: [Lines<f32>; 3],
+        room: &mut attention::Room,
         gradients: &mut Gradients,
     ) -> Lines<f32> {
         let (queries, tokens) = (self.pass.queries.len(), self.pass.positions.len());
@@ -144,9 +145,9 @@ impl<'a> Ask<'a> {
             d_x = core::mem::take(&mut d_mid);
         }
         let mut dx = Rows::new(&mut d_x, tokens, usize::from(self.wanted) * width);
-        let mut rows_of_q = Rows::new(&mut dq, queries, a.q.weight.rows);
-        let mut rows_of_k = Rows::new(&mut dk, tokens, a.k.weight.rows);
-        let mut rows_of_v = Rows::new(&mut dv, tokens, a.v.weight.rows);
+        let mut rows_of_q = Rows::new(&mut room.dq, queries, a.q.weight.rows);
+        let mut rows_of_k = Rows::new(&mut room.dk, tokens, a.k.weight.rows);
+        let mut rows_of_v = Rows::new(&mut room.dv, tokens, a.v.weight.rows);
         let tiles = self.pass.tiles().map(|at| {
             let (queries, tokens) = (at.queries.len(), at.tokens.len());
             Backward {
@@ -163,13 +164,13 @@ impl<'a> Ask<'a> {
         let found: Vec<_> = found.collect();
         let matrices = [&self.q, &self.k, &self.v];
         Found::join(&found, matrices, self.gains(), gradients);
-        self.learn(kept, [&dq, &dk, &dv], gradients);
+        self.learn(kept, [&room.dq, &room.dk, &room.dv], gradients);
         d_x
     }
 
     fn tile_back(&self, kept: &Kept, d_mid: &[f32], tile: Backward<'_>) -> Found<3, 3> {
         let (pass, gain, at) = (self.pass, &self.layer.mixer_norm, &tile.at);
-        let (precision, width) = (pass.reader.precision, gain.inputs);
+        let (precision, width) = (pass.reader.form.precision, gain.inputs);
         let (queries, tokens) = (pass.queries.len(), pass.positions.len());
         let mut found = Found::new(self.gains());
         let [asks, all] = self.heads();
@@ -249,7 +250,7 @@ impl<'a> Ask<'a> {
             return;
         }
         let (precision, normed) = (
-            pass.reader.precision,
+            pass.reader.form.precision,
             norm_rows(&kept.x, &self.layer.mixer_norm, pass),
         );
         learn(a.k.as_ref(), precision, &normed, dk, gradients);

@@ -11,10 +11,7 @@ use inkstone_model::Matrix;
 use inkstone_quant::activation::{groups, quantize};
 use inkstone_quant::{ActRow, Encoding, FORMATS, Format, GROUP, PANEL, reference};
 
-const FORM: Form = Form {
-    precision: Precision::F32,
-    integers: true,
-};
+const FORM: Form = Form::new(Precision::F32, true);
 
 /// Numbers about zero that look random.
 fn numbers(count: usize, seed: u32) -> Vec<f32> {

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         "memory": memory,
         "tokens_per_second": rate,
         "seconds": seconds,
-        "precision": options.products(),
+        "precision": options.form.name(),
     });
     terminal.result(&value, |out| {
         writeln!(
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         writeln!(
             out,
             "{rate:.0} tokens/s in this trial, products in {}: about {:.0} minutes",
-            options.products(),
+            options.form.name(),
             seconds / 60.0
         )
     })

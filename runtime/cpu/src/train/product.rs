@@ -18,16 +18,46 @@ pub enum Precision {
     Bf16,
 }
 
-/// What a left factor is made for.
+/// What factors are rounded to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form {
-    /// What it is rounded to for factors of numbers.
+    /// For factors of numbers.
     pub precision: Precision,
-    /// Whether it is rounded for factors of integers as well, as the runtime does.
+    /// Whether left factors are rounded for factors of integers as well, as the runtime does.
     pub integers: bool,
 }
 
 impl Form {
+    /// With integers or without.
+    #[must_use]
+    pub const fn new(precision: Precision, integers: bool) -> Form {
+        Form {
+            precision,
+            integers,
+        }
+    }
+
+    /// `int8`, `bf16` or `f32`; beside integers is the fastest that this processor has.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Form> {
+        match name {
+            "int8" => Some(Form::new(Precision::detect(), true)),
+            "bf16" => Some(Form::new(Precision::Bf16, false)),
+            "f32" => Some(Form::new(Precision::F32, false)),
+            _ => None,
+        }
+    }
+
+    /// What [`Self::by_name`] knows it as.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self.precision {
+            _ if self.integers => "int8",
+            Precision::Bf16 => "bf16",
+            Precision::F32 => "f32",
+        }
+    }
+
     fn codes(self, rows: usize, columns: usize) -> Option<int8::Rounded> {
         self.integers.then(|| int8::Rounded::empty(rows, columns))
     }
@@ -35,10 +65,7 @@ impl Form {
 
 impl From<Precision> for Form {
     fn from(precision: Precision) -> Form {
-        Form {
-            precision,
-            integers: false,
-        }
+        Form::new(precision, false)
     }
 }
 
@@ -95,10 +122,7 @@ impl<'a> Right<'a> {
         match self {
             Right::F32(_) => Precision::F32.into(),
             Right::Bf16(_) => Precision::Bf16.into(),
-            Right::Int8(_) => Form {
-                precision: Precision::F32,
-                integers: true,
-            },
+            Right::Int8(_) => Form::new(Precision::F32, true),
         }
     }
 }
