@@ -167,17 +167,19 @@ impl Inputs<'_> {
 /// `y`, `queries × heads · width`, and the logarithms of the sums of softmax, `queries × heads`.
 pub fn forward(inputs: &Inputs<'_>, y: &mut Lines<f32>, logs: &mut Lines<f32>) {
     let (queries, heads) = (inputs.queries.len(), inputs.spec.heads as usize);
-    let keys = inputs.prepared(inputs.k, View::transposed);
-    let values = inputs.prepared(inputs.v, |v| v);
+    let (keys, values) = rayon::join(
+        || inputs.prepared(inputs.k, View::transposed),
+        || inputs.prepared(inputs.v, |v| v),
+    );
     let mut y = Rows::new(y, queries, inputs.stride());
     let mut logs = Rows::new(logs, queries, heads);
     let tiles = inputs.tiles().map(|tile| {
         let rows = tile.rows.len();
         (tile, y.take(rows), logs.take(rows))
     });
-    // The last ones of a sequence have the most to do.
+    // The last ones of a sequence have the most to do: threads take them first, so that they end together.
     let tiles: Vec<_> = tiles.collect();
-    let each = tiles.into_par_iter().rev().with_max_len(1);
+    let each = tiles.into_iter().rev().par_bridge();
     each.for_each(|(tile, y, logs)| tile_forward(inputs, [&keys, &values], &tile, y, logs));
 }
 
@@ -231,6 +233,22 @@ struct Prepared<'a> {
     values: Vec<Factor<'a>>,
 }
 
+impl<'a> Prepared<'a> {
+    fn new(inputs: &Inputs<'a>) -> Prepared<'a> {
+        let across = || inputs.prepared(inputs.k, |k| k);
+        let values = || inputs.prepared(inputs.v, View::transposed);
+        let (keys, (keys_across, values)) = rayon::join(
+            || inputs.prepared(inputs.k, View::transposed),
+            || rayon::join(across, values),
+        );
+        Prepared {
+            keys,
+            keys_across,
+            values,
+        }
+    }
+}
+
 /// Gradients of queries, keys and values, in their shapes, and what they are made of: memory that a layer leaves to the
 /// next.
 #[derive(Debug, Default)]
@@ -241,8 +259,10 @@ pub struct Room {
     pub dk: Lines<f32>,
     /// Of values.
     pub dv: Lines<f32>,
-    /// Head after head: of queries `queries × width`, of keys and values `width × tokens`.
+    /// Head after head: of queries `queries × width`, of keys and values `width × tokens`, rows [`stride`] apart.
     by_head: [Lines<f32>; 3],
+    /// `Σ dy·y` of each query and head.
+    along: Lines<f32>,
 }
 
 /// Writes the gradients of queries, keys and values.
@@ -250,66 +270,107 @@ pub fn backward(inputs: &Inputs<'_>, outputs: Outputs<'_>, room: &mut Room) {
     let (width, queries) = (inputs.width(), inputs.queries.len());
     let heads = inputs.spec.heads as usize;
     let tokens = inputs.k.len() / (width * inputs.spec.kv_heads as usize);
-    let prepared = Prepared {
-        keys: inputs.prepared(inputs.k, View::transposed),
-        keys_across: inputs.prepared(inputs.k, |k| k),
-        values: inputs.prepared(inputs.v, View::transposed),
-    };
-    let [dq, dk, dv] = &mut room.by_head;
-    dq.resize(inputs.q.len());
-    dk.resize(heads * tokens * width);
-    dv.resize(heads * tokens * width);
-    dq.par_chunks_mut(queries * width)
-        .zip(dk.par_chunks_mut(tokens * width))
-        .zip(dv.par_chunks_mut(tokens * width))
-        .enumerate()
-        .with_max_len(1)
-        .for_each(|(head, ((dq, dk), dv))| {
-            head_back(inputs, outputs, &prepared, head, [dq, dk, dv]);
+    let Room {
+        dq,
+        dk,
+        dv,
+        by_head: [dq_heads, dk_heads, dv_heads],
+        along,
+    } = room;
+    along.resize(queries * heads);
+    let (prepared, ()) = rayon::join(
+        || Prepared::new(inputs),
+        || rows::dots(outputs.dy, outputs.y, width, along),
+    );
+    let (plane, tiles) = (width * stride(tokens), inputs.tiles().collect::<Vec<_>>());
+    dq_heads.resize(inputs.q.len());
+    dk_heads.resize((heads + 1) * plane);
+    dv_heads.resize((heads + 1) * plane);
+    // The last head is cut in two, so that two threads end together though heads are odd.
+    let (low, high) = tiles.split_at(half(&tiles));
+    let (whole, last) = dq_heads.split_at_mut((heads - 1) * queries * width);
+    let (dq_low, dq_high) = last.split_at_mut(low.last().map_or(0, |tile| tile.rows.end) * width);
+    let whole = whole.chunks_exact_mut(queries * width);
+    let pieces = whole.enumerate().map(|(head, dq)| (head, &tiles[..], dq));
+    let pieces = pieces.chain([(heads - 1, high, dq_high), (heads - 1, low, dq_low)]);
+    pieces
+        .zip(dk_heads.chunks_exact_mut(plane))
+        .zip(dv_heads.chunks_exact_mut(plane))
+        .par_bridge()
+        .for_each(|(((head, tiles, dq), dk), dv)| {
+            let of = Piece { along, head, tiles };
+            head_back(inputs, outputs, &prepared, of, [dq, dk, dv]);
         });
-    room.dq.resize(inputs.q.len());
-    side_by_side(&room.by_head[0], width, queries, &mut room.dq);
+    dq.resize(inputs.q.len());
+    side_by_side(dq_heads, width, queries, dq);
     let group = heads / inputs.spec.kv_heads as usize;
-    let [_, dk, dv] = &room.by_head;
-    for (by_head, to) in [(dk, &mut room.dk), (dv, &mut room.dv)] {
+    for (by_head, to) in [(dk_heads, dk), (dv_heads, dv)] {
         to.resize(inputs.k.len());
         sums_side_by_side(by_head, [width, tokens, group], to);
     }
 }
 
-/// One head of all tiles. Gradients of keys and values have rows and columns exchanged, so that what the products read
+/// Some tiles of a head.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    along: &'a [f32],
+    head: usize,
+    tiles: &'a [Tile],
+}
+
+/// How many tiles, from the first on, have about half of the work.
+fn half(tiles: &[Tile]) -> usize {
+    let work = |tile: &Tile| tile.rows.len() * tile.keys.len();
+    let all: usize = tiles.iter().map(work).sum();
+    let up_to = tiles.iter().scan(0, |done, tile| {
+        *done += work(tile);
+        Some(*done)
+    });
+    up_to.take_while(|done| 2 * done <= all).count()
+}
+
+/// One head of some tiles. Gradients of keys and values have rows and columns exchanged, so that what the products read
 /// need not be.
 fn head_back(
     inputs: &Inputs<'_>,
     outputs: Outputs<'_>,
     prepared: &Prepared<'_>,
-    head: usize,
+    piece: Piece<'_>,
     [dq, dk, dv]: [&mut [f32]; 3],
 ) {
-    let (width, tokens, precision) = (inputs.width(), dk.len() / inputs.width(), inputs.precision);
+    let (width, precision) = (inputs.width(), inputs.precision);
+    let from_row_to_row = dk.len() / width;
     dk.fill(0.0);
     dv.fill(0.0);
     let (mut p, mut ds) = (Lines::default(), Lines::default());
-    for tile in inputs.tiles() {
+    let first_row = piece.tiles.first().map_or(0, |tile| tile.rows.start);
+    for tile in piece.tiles {
         let (n, count) = (tile.rows.len(), tile.keys.len());
-        let stride = stride(count);
+        let (stride, head) = (stride(count), piece.head);
         let q = inputs.of_queries(inputs.q, head, &tile.rows);
         let dy = inputs.of_queries(outputs.dy, head, &tile.rows);
         for (x, prepared, to) in [(q, &prepared.keys, &mut p), (dy, &prepared.values, &mut ds)] {
             let right = inputs
-                .of(prepared, &tile, head)
+                .of(prepared, tile, head)
                 .part(0..width, tile.keys.clone());
             to.resize(n * stride);
             multiply(&[(&Left::new(precision, x), right)], To::rows(to, stride));
         }
-        softmax_back(inputs, outputs, head, &tile, &mut p, &mut ds);
+        softmax_back(
+            inputs,
+            [outputs.logs, piece.along],
+            head,
+            tile,
+            &mut p,
+            &mut ds,
+        );
         let first = tile.start + tile.keys.start;
         for (x, right, to) in [(dy, &p, &mut *dv), (q, &ds, &mut *dk)] {
             let right = Factor::new(precision, View::strided(right, n, count, stride));
             let to = To {
                 data: &mut to[first..],
                 rows: width,
-                stride: tokens,
+                stride: from_row_to_row,
                 add: true,
             };
             multiply(
@@ -318,11 +379,14 @@ fn head_back(
             );
         }
         let ds = Left::new(precision, View::strided(&ds, n, count, stride));
-        let k = inputs.of(&prepared.keys_across, &tile, head);
+        let k = inputs.of(&prepared.keys_across, tile, head);
         let k = k.part(tile.keys.clone(), 0..width);
         multiply(
             &[(&ds, k)],
-            To::rows(&mut dq[tile.rows.start * width..][..n * width], width),
+            To::rows(
+                &mut dq[(tile.rows.start - first_row) * width..][..n * width],
+                width,
+            ),
         );
     }
 }
@@ -330,13 +394,13 @@ fn head_back(
 /// `p` become probabilities of a tile's scores, and `ds`, their gradients, those of the scores.
 fn softmax_back(
     inputs: &Inputs<'_>,
-    outputs: Outputs<'_>,
+    [logs, along]: [&[f32]; 2],
     head: usize,
     tile: &Tile,
     p: &mut [f32],
     ds: &mut [f32],
 ) {
-    let (width, heads, count) = (inputs.width(), inputs.spec.heads as usize, tile.keys.len());
+    let (heads, count) = (inputs.spec.heads as usize, tile.keys.len());
     let stride = stride(count);
     let (scale, cap) = (inputs.spec.score_scale, inputs.spec.score_cap);
     let mut slopes = vec![0.0; if cap.is_some() { count } else { 0 }];
@@ -352,10 +416,8 @@ fn softmax_back(
         } else {
             &mut [][..]
         };
-        let log = outputs.logs[row * heads + head];
+        let [log, along] = [logs, along].map(|x| x[row * heads + head]);
         rows::softmax_again(&mut p[seen.clone()], scale, cap, log, slopes);
-        let at = row * inputs.stride() + head * width;
-        let along = rows::dot(&outputs.dy[at..][..width], &outputs.y[at..][..width]);
         let slopes = cap.map(|_| &*slopes);
         // The products with values want probabilities, those with keys want gradients of scores.
         rows::softmax_back(&p[seen.clone()], &mut ds[seen], along, scale, slopes);
@@ -374,26 +436,32 @@ fn side_by_side(by_head: &[f32], width: usize, rows: usize, to: &mut [f32]) {
         });
 }
 
-/// From `heads × width × rows` to `rows × heads / group · width`: the sums of `group` heads each.
+/// From `heads × width × rows`, rows [`stride`] apart, to `rows × heads / group · width`: the sums of `group` heads each,
+/// of the last one in two pieces.
 fn sums_side_by_side(by_head: &[f32], [width, rows, group]: [usize; 3], to: &mut [f32]) {
-    /// Rows that are written at once: a line of the cache is read for them.
+    /// Rows and columns that are exchanged at once: a line of the cache is read of each column, and written of each row.
     const BLOCK: usize = 16;
     let all = to.len() / rows.max(1);
     to.par_chunks_mut(BLOCK * all)
         .enumerate()
-        .for_each(|(block, to)| {
-            let first = block * BLOCK;
-            for column in 0..all {
-                let mut sums = [0.0; BLOCK];
-                for member in 0..group {
-                    let head = column / width * group + member;
-                    let from = &by_head[(head * width + column % width) * rows..][..rows];
-                    for (sum, x) in sums.iter_mut().zip(&from[first..]) {
-                        *sum += x;
+        .for_each(|(index, to)| {
+            for first in (0..all).step_by(BLOCK) {
+                let columns = first..all.min(first + BLOCK);
+                let mut block = [[0.0; BLOCK]; BLOCK];
+                for (column, sums) in columns.clone().zip(&mut block) {
+                    let last = usize::from(column / width == all / width - 1);
+                    for member in 0..group + last {
+                        let head = column / width * group + member;
+                        let row = head * width + column % width;
+                        let from = &by_head[row * stride(rows)..][..rows];
+                        let from = from[index * BLOCK..].iter();
+                        sums.iter_mut().zip(from).for_each(|(sum, x)| *sum += x);
                     }
                 }
-                for (to, sum) in to.chunks_exact_mut(all).zip(sums) {
-                    to[column] = sum;
+                for (row, to) in to.chunks_exact_mut(all).enumerate() {
+                    for (to, sums) in to[columns.clone()].iter_mut().zip(&block) {
+                        *to = sums[row];
+                    }
                 }
             }
         });

@@ -162,12 +162,10 @@ impl Pass<'_> {
     fn norm_back(&self, x: &[f32], gain: &Weight, dy: &[f32], dx: &mut [f32], d_gain: &mut [f32]) {
         let factors = gain.vector(self.reader.trained);
         let width = factors.len();
-        let mut scratch = vec![0.0; width];
         let each = x.chunks_exact(width).zip(dy.chunks_exact(width));
         for ((x, dy), dx) in each.zip(dx.chunks_exact_mut(width)) {
-            let inverse = rows::norm(x, factors, self.eps, &mut scratch);
             let d_gain = (!d_gain.is_empty()).then_some(&mut *d_gain);
-            rows::norm_back(x, factors, inverse, dy, dx, d_gain);
+            rows::norm_back(x, factors, self.eps, dy, dx, d_gain);
         }
     }
 }

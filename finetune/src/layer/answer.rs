@@ -289,19 +289,18 @@ impl<'a> Answer<'a> {
         down.lower();
         let mut s = Strips::new(precision, n);
         let stride = s.stride();
-        let mut d_gated = Lines::zeros(n * stride);
         for columns in strips(self.hidden, s.columns) {
-            multiply(&down.terms(columns.clone()), To::rows(&mut d_gated, stride));
+            multiply(&down.terms(columns.clone()), To::rows(&mut s.gated, stride));
             let rows = tile.rows.clone();
             kept.gate
                 .get(rows.clone(), columns.clone(), &mut s.gate, stride);
             kept.up.get(rows, columns.clone(), &mut s.up, stride);
-            rows::gate(pass.activation, &s.gate, &s.up, &mut s.gated);
+            // Its gradient becomes the gated vector.
+            rows::gate_back(pass.activation, &mut s.gate, &mut s.up, &mut s.gated);
             if self.down.adapted() {
                 let gated = Factor::new(precision, s.view(&s.gated, columns.len()));
                 down.learn(columns.clone(), gated.right());
             }
-            rows::gate_back(pass.activation, &mut s.gate, &mut s.up, &d_gated);
             gate.put(columns.clone(), s.view(&s.gate, columns.len()));
             up.put(columns.clone(), s.view(&s.up, columns.len()));
             s.copy(&s.gated, &columns, whole.gated);

@@ -4,42 +4,37 @@
 #![allow(unsafe_code)]
 
 use inkstone_model::spec::Activation;
-use inkstone_quant::math;
+use inkstone_quant::math::{self, LANES};
 use multiversion::multiversion;
 
-/// `1/√(mean(x²) + eps)`, and `y = x · that · gain` (Zhang and Sennrich 2019, arXiv:1910.07467).
+/// `y = x · r · gain` with `r = 1/√(mean(x²) + eps)` (Zhang and Sennrich 2019, arXiv:1910.07467).
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-pub fn norm(x: &[f32], gain: &[f32], eps: f32, y: &mut [f32]) -> f32 {
-    let inverse = 1.0 / math::sqrt(math::sum(x, |x| x * x) / x.len() as f32 + eps);
+pub fn norm(x: &[f32], gain: &[f32], eps: f32, y: &mut [f32]) {
+    let inverse = inverse(x, eps);
     for ((y, x), gain) in y.iter_mut().zip(x).zip(gain) {
         *y = (x * inverse) * gain;
     }
-    inverse
+}
+
+#[inline(always)]
+fn inverse(x: &[f32], eps: f32) -> f32 {
+    1.0 / math::sqrt(math::sum(x, |x| x * x) / x.len() as f32 + eps)
 }
 
 /// Adds to `dx` what `dy` makes of it, and to `d_gain`, where there is one, the gain's share.
 ///
-/// `dx = r·(g·dy) − x·r³/n·Σ(g·dy·x)` with `r` from [`norm`].
+/// `dx = r·(g·dy) − x·r³/n·Σ(g·dy·x)` with `r` as in [`norm`].
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 pub fn norm_back(
     x: &[f32],
     gain: &[f32],
-    inverse: f32,
+    eps: f32,
     dy: &[f32],
     dx: &mut [f32],
     d_gain: Option<&mut [f32]>,
 ) {
-    let mut lanes = [0.0; math::LANES];
-    for ((x, gain), dy) in x
-        .chunks(math::LANES)
-        .zip(gain.chunks(math::LANES))
-        .zip(dy.chunks(math::LANES))
-    {
-        for (((lane, x), gain), dy) in lanes.iter_mut().zip(x).zip(gain).zip(dy) {
-            *lane += (gain * dy) * x;
-        }
-    }
-    let along = math::fold(lanes) * (inverse * inverse * inverse) / x.len() as f32;
+    let inverse = inverse(x, eps);
+    let along = products(gain, dy, x) * (inverse * inverse * inverse) / x.len() as f32;
     for (((dx, x), gain), dy) in dx.iter_mut().zip(x).zip(gain).zip(dy) {
         *dx += inverse * (gain * dy) - x * along;
     }
@@ -58,8 +53,8 @@ pub fn gate(activation: Activation, gate: &[f32], up: &[f32], hidden: &mut [f32]
     }
 }
 
-/// Replaces `gate` and `up` by what `d_hidden` makes of them.
-pub fn gate_back(activation: Activation, gate: &mut [f32], up: &mut [f32], d_hidden: &[f32]) {
+/// Replaces `gate` and `up` by what `d_hidden` makes of them, and that by what [`gate`] made.
+pub fn gate_back(activation: Activation, gate: &mut [f32], up: &mut [f32], d_hidden: &mut [f32]) {
     match activation {
         Activation::Silu => gate_silu_back(gate, up, d_hidden),
         Activation::GeluTanh => gate_gelu_back(gate, up, d_hidden),
@@ -81,25 +76,27 @@ fn gate_gelu(gate: &[f32], up: &[f32], hidden: &mut [f32]) {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn gate_silu_back(gate: &mut [f32], up: &mut [f32], d_hidden: &[f32]) {
-    for ((g, u), d) in gate.iter_mut().zip(up).zip(d_hidden) {
-        let x = *g;
+fn gate_silu_back(gate: &mut [f32], up: &mut [f32], d_hidden: &mut [f32]) {
+    for ((g, u), h) in gate.iter_mut().zip(up).zip(d_hidden) {
+        let (x, y, d) = (*g, *u, *h);
         let s = 1.0 / (1.0 + math::exp(-x));
-        *g = (d * *u) * (s * (1.0 + x * (1.0 - s)));
+        *g = (d * y) * (s * (1.0 + x * (1.0 - s)));
         *u = d * (x * s);
+        *h = (x * s) * y;
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn gate_gelu_back(gate: &mut [f32], up: &mut [f32], d_hidden: &[f32]) {
+fn gate_gelu_back(gate: &mut [f32], up: &mut [f32], d_hidden: &mut [f32]) {
     const SQRT_2_OVER_PI: f32 = 0.797_884_6;
     const CUBIC: f32 = 0.044_715;
-    for ((g, u), d) in gate.iter_mut().zip(up).zip(d_hidden) {
-        let x = *g;
+    for ((g, u), h) in gate.iter_mut().zip(up).zip(d_hidden) {
+        let (x, y, d) = (*g, *u, *h);
         let t = math::tanh(SQRT_2_OVER_PI * (x + CUBIC * (x * x * x)));
         let slope = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * (x * x));
-        *g = (d * *u) * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope);
+        *g = (d * y) * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope);
         *u = d * (0.5 * x * (1.0 + t));
+        *h = (0.5 * x * (1.0 + t)) * y;
     }
 }
 
@@ -125,17 +122,8 @@ pub fn softmax(scores: &mut [f32], scale: f32, cap: Option<f32>) -> f32 {
             *s = cap * math::tanh(*s / cap);
         }
     }
-    let mut lanes = [f32::NEG_INFINITY; math::LANES];
-    for chunk in scores.chunks(math::LANES) {
-        for (lane, s) in lanes.iter_mut().zip(chunk) {
-            *lane = if *s > *lane { *s } else { *lane };
-        }
-    }
-    let most = math::max(&lanes);
-    for s in scores.iter_mut() {
-        *s = math::exp(*s - most);
-    }
-    let sum = math::sum(scores, |p| p);
+    let most = largest(scores);
+    let sum = exponentials(scores, most);
     let inverse = 1.0 / sum;
     for s in scores.iter_mut() {
         *s *= inverse;
@@ -199,13 +187,7 @@ pub fn cross_entropy(
             *x *= scale;
         }
     }
-    let mut lanes = [f32::NEG_INFINITY; math::LANES];
-    for chunk in logits.chunks(math::LANES) {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = if *x > *lane { *x } else { *lane };
-        }
-    }
-    let most = math::max(&lanes);
+    let most = largest(logits);
     let (at_label, factor) = (logits[label], scale * weight);
     let sum = if let Some(cap) = cap {
         let slope = |x: f32| factor - (x / cap) * (x / cap) * factor;
@@ -217,14 +199,7 @@ pub fn cross_entropy(
         logits[label] -= slope(at_label);
         sum
     } else {
-        let mut lanes = [0.0; math::LANES];
-        for chunk in logits.chunks_mut(math::LANES) {
-            for (lane, x) in lanes.iter_mut().zip(chunk) {
-                *x = math::exp(*x - most);
-                *lane += *x;
-            }
-        }
-        let sum = math::fold(lanes);
+        let sum = exponentials(logits, most);
         logits.iter_mut().for_each(|x| *x *= factor / sum);
         logits[label] -= factor;
         sum
@@ -240,14 +215,82 @@ pub fn add_scaled(to: &mut [f32], x: &[f32], factor: f32) {
     }
 }
 
+/// `Σ a·b` of every `width` numbers.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+pub fn dots(a: &[f32], b: &[f32], width: usize, to: &mut [f32]) {
+    let each = a.chunks_exact(width).zip(b.chunks_exact(width));
+    for ((a, b), to) in each.zip(to) {
+        *to = sum_of_products(a, b);
+    }
+}
+
 /// `Σ a·b`.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0; math::LANES];
-    for (a, b) in a.chunks(math::LANES).zip(b.chunks(math::LANES)) {
+    sum_of_products(a, b)
+}
+
+#[inline(always)]
+fn sum_of_products(a: &[f32], b: &[f32]) -> f32 {
+    let (whole_a, rest_a) = a.as_chunks::<LANES>();
+    let (whole_b, rest_b) = b.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for (a, b) in whole_a.iter().zip(whole_b) {
         for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
             *lane += a * b;
         }
+    }
+    for ((lane, a), b) in lanes.iter_mut().zip(rest_a).zip(rest_b) {
+        *lane += a * b;
+    }
+    math::fold(lanes)
+}
+
+/// `Σ (a·b)·c`.
+#[inline(always)]
+fn products(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
+    let (whole_a, rest_a) = a.as_chunks::<LANES>();
+    let (whole_b, rest_b) = b.as_chunks::<LANES>();
+    let (whole_c, rest_c) = c.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for ((a, b), c) in whole_a.iter().zip(whole_b).zip(whole_c) {
+        for (((lane, a), b), c) in lanes.iter_mut().zip(a).zip(b).zip(c) {
+            *lane += (a * b) * c;
+        }
+    }
+    for (((lane, a), b), c) in lanes.iter_mut().zip(rest_a).zip(rest_b).zip(rest_c) {
+        *lane += (a * b) * c;
+    }
+    math::fold(lanes)
+}
+
+/// The largest element.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for x in whole {
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
+    }
+    math::max(&lanes).max(math::max(rest))
+}
+
+/// `x` become `exp(x − most)`; gives their sum.
+#[inline(always)]
+fn exponentials(x: &mut [f32], most: f32) -> f32 {
+    let (whole, rest) = x.as_chunks_mut::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for x in whole {
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *x = math::exp(*x - most);
+            *lane += *x;
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *x = math::exp(*x - most);
+        *lane += *x;
     }
     math::fold(lanes)
 }
