@@ -209,7 +209,7 @@ tokens = 40
 what = ['hen', 'cow']
 [sampling]
 temperature = 50.0";
-    fs::write(recipe, text).unwrap();
+    fs::write(&recipe, text).unwrap();
     let make = |records: &str, sequences: &str, to: &str| {
         sandbox.run(&[
             "data",
@@ -249,4 +249,8 @@ temperature = 50.0";
     assert_eq!(fs::read_to_string(&parts).unwrap(), made);
     let other = make("9", "3", &recipe_name);
     assert!(other.error().contains("-y"), "{}", other.stderr);
+    fs::write(&recipe, text.replace("one", "two")).unwrap();
+    let other = make("120", "3", &parts_name);
+    assert!(other.error().contains("this recipe"), "{}", other.stderr);
+    assert_eq!(fs::read_to_string(&parts).unwrap(), made);
 }

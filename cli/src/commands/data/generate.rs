@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use inkstone_finetune::generate::{Made, Recipe, generate};
 use serde::Deserialize;
@@ -67,15 +67,25 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     let model = arguments.session.model(terminal, &arguments.model)?;
     let config = arguments.session.config();
     let mut sequences = model.sequences(&config, arguments.sequences)?;
-    let (mut file, first) = open(&arguments.output, arguments.yes)?;
-    if first > 0 {
-        let name = arguments.output.display();
-        terminal.note(format_args!("{name}: goes on with record {first}"));
+    let name = arguments.output.display();
+    let (mut file, mut last) = open(&arguments.output, arguments.yes)?;
+    if let Some((index, _)) = &last {
+        let next = index + 1;
+        terminal.note(format_args!("{name}: goes on with record {next}"));
     }
     interrupt::cancels(sequences.canceller());
     let progress = terminal.steps("records", arguments.records);
     let (mut counts, mut stopped) = (Counts::default(), false);
+    // The last record is made once more: what made it goes on.
+    let first = last.as_ref().map_or(0, |(index, _)| *index);
     let mut made = |made: Made| {
+        if let Some((index, line)) = last.take() {
+            ensure!(
+                made.line == Some(line),
+                "{name}: record {index} is not what this recipe and this model make; -y begins anew"
+            );
+            return Ok(true);
+        }
         counts.tokens += u64::from(made.tokens);
         match &made.line {
             Some(line) => {
@@ -126,29 +136,30 @@ struct Line {
     index: u64,
 }
 
-/// The file to append to, without a line that was cut, and the number of the first record that it does not hold.
-fn open(path: &Path, anew: bool) -> anyhow::Result<(File, u64)> {
+/// The file to append to, without a line that was cut, and its last record: number and line.
+fn open(path: &Path, anew: bool) -> anyhow::Result<(File, Option<(u64, String)>)> {
     let named = || path.display().to_string();
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(anew);
     let file = options.open(path).with_context(named)?;
     let mut reader = BufReader::new(&file);
-    let (mut whole, mut first, mut line) = (0, 0, String::new());
+    let (mut whole, mut last) = (0, None);
     loop {
-        line.clear();
+        let mut line = String::new();
         let bytes = reader.read_line(&mut line).with_context(named)?;
         if bytes == 0 || !line.ends_with('\n') {
             break;
         }
-        match serde_json::from_str::<Line>(&line) {
-            Ok(line) => first = line.index + 1,
-            Err(_) => bail!("{}: holds something else; -y begins anew", named()),
-        }
+        let Ok(Line { index }) = serde_json::from_str(&line) else {
+            bail!("{}: holds something else; -y begins anew", named());
+        };
+        line.pop();
+        last = Some((index, line));
         whole += bytes as u64;
     }
     drop(reader);
     file.set_len(whole)?;
     let mut file = file;
     io::Seek::seek(&mut file, io::SeekFrom::Start(whole))?;
-    Ok((file, first))
+    Ok((file, last))
 }
