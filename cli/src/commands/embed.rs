@@ -1,6 +1,6 @@
 //! `inkstone embed`: texts as vectors.
 
-use std::io::{self, Read};
+use std::io::{self, Write};
 
 use anyhow::Context;
 use clap::Args;
@@ -14,7 +14,7 @@ use crate::terminal::Terminal;
 
 /// Turn texts into vectors, whose products say how alike they are
 ///
-/// Each TEXT, or each line of stdin, becomes a line of numbers: what the model's final norm gives of its tokens,
+/// Each TEXT, or each line of stdin as it comes, becomes a line of numbers: what the model's final norm gives of its tokens,
 /// pooled, of length 1. A model that was not trained for it tells little.
 #[derive(Args)]
 #[command(
@@ -38,10 +38,6 @@ pub(crate) struct Arguments {
 
 /// Embeds.
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<()> {
-    let texts = match arguments.texts.is_empty() {
-        false => arguments.texts,
-        true => lines()?,
-    };
     let model = arguments.session.model(terminal, arguments.model.name()?)?;
     let config = SessionConfig {
         embeddings: true,
@@ -50,42 +46,33 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
     let mut session = model.session(&config)?;
     interrupt::cancels(session.canceller());
     let pooling = named(POOLINGS, &arguments.pooling);
-    let mut rows = Vec::new();
-    for text in &texts {
-        let tokens = model.encode(text);
+    let (mut values, mut any) = (Vec::new(), false);
+    for text in texts(arguments.texts) {
+        let text = text.context("stdin")?;
+        let tokens = model.encode(&text);
         let mut vector = vec![0.0; model.spec().width as usize];
         session
             .embed(&tokens, pooling, !arguments.raw, &mut vector)
             .with_context(|| format!("`{text}`"))?;
-        rows.push((text, tokens.len(), vector));
-    }
-    let value = rows.iter().map(
-        |(text, tokens, vector)| json!({ "text": text, "tokens": tokens, "embedding": vector }),
-    );
-    let value = json!({ "embeddings": value.collect::<Vec<_>>() });
-    terminal.result(&value, |out| {
-        for (_, _, vector) in &rows {
+        any = true;
+        if terminal.json {
+            values.push(json!({ "text": text, "tokens": tokens.len(), "embedding": vector }));
+        } else {
             let numbers: Vec<String> = vector.iter().map(f32::to_string).collect();
-            writeln!(out, "{}", numbers.join(" "))?;
+            writeln!(anstream::stdout(), "{}", numbers.join(" "))?;
         }
-        Ok(())
-    })
+    }
+    if !any {
+        return Err(Usage::error("no TEXT was given, and stdin has no line"));
+    }
+    terminal.result(&json!({ "embeddings": values }), |_| Ok(()))
 }
 
-/// The lines of stdin that are not empty.
-fn lines() -> anyhow::Result<Vec<String>> {
-    let mut text = String::new();
-    io::stdin()
-        .lock()
-        .read_to_string(&mut text)
-        .context("stdin")?;
-    let lines: Vec<String> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .map(str::to_owned)
-        .collect();
-    match lines.is_empty() {
-        true => Err(Usage::error("no TEXT was given, and stdin has no line")),
-        false => Ok(lines),
+/// Those that were given, else the lines of stdin that are not empty, as they come.
+fn texts(given: Vec<String>) -> Box<dyn Iterator<Item = io::Result<String>>> {
+    if !given.is_empty() {
+        return Box::new(given.into_iter().map(Ok));
     }
+    let empty = |line: &io::Result<String>| line.as_ref().is_ok_and(|line| line.trim().is_empty());
+    Box::new(io::stdin().lines().filter(move |line| !empty(line)))
 }

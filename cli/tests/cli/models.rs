@@ -672,3 +672,16 @@ fn stories_are_told_without_a_network() {
     ]);
     assert_eq!(again.stdout, told.stdout);
 }
+
+#[test]
+fn lines_of_stdin_become_vectors() {
+    let sandbox = Sandbox::new();
+    let model = chatty(&sandbox);
+    let embedded = with_input(&sandbox, &["embed", &model], "one\n\ntwo\n");
+    assert_eq!(embedded.code, Some(0), "{}", embedded.stderr);
+    let given = sandbox.run(&["embed", &model, "one", "two"]);
+    assert_eq!(embedded.stdout, given.stdout);
+    assert_eq!(embedded.stdout.lines().count(), 2);
+    let nothing = with_input(&sandbox, &["embed", &model], "\n");
+    assert!(nothing.error().contains("no TEXT"), "{}", nothing.stderr);
+}
