@@ -189,11 +189,28 @@ pub fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     fold(lanes)
 }
 
-/// The largest element; `−inf` when empty. NaN elements are skipped.
+/// The largest element; `−inf` when empty. NaN elements are skipped. Which of two zeros it is depends on where they stand.
 #[inline(always)]
 pub fn max(x: &[f32]) -> f32 {
-    x.iter()
-        .fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m })
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for chunk in whole {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane = if v > *lane { v } else { *lane };
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane = if v > *lane { v } else { *lane };
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            let (a, b) = (lanes[i], lanes[i + half]);
+            lanes[i] = if b > a { b } else { a };
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// f32 to f16 bits, ties to even, finite values saturating at ±65504.

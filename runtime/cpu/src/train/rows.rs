@@ -122,7 +122,7 @@ pub fn softmax(scores: &mut [f32], scale: f32, cap: Option<f32>) -> f32 {
             *s = cap * math::tanh(*s / cap);
         }
     }
-    let most = largest(scores);
+    let most = math::max(scores);
     let sum = exponentials(scores, most);
     let inverse = 1.0 / sum;
     for s in scores.iter_mut() {
@@ -187,7 +187,7 @@ pub fn cross_entropy(
             *x *= scale;
         }
     }
-    let most = largest(logits);
+    let most = math::max(logits);
     let (at_label, factor) = (logits[label], scale * weight);
     let sum = if let Some(cap) = cap {
         let slope = |x: f32| factor - (x / cap) * (x / cap) * factor;
@@ -262,19 +262,6 @@ fn products(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
         *lane += (a * b) * c;
     }
     math::fold(lanes)
-}
-
-/// The largest element.
-#[inline(always)]
-fn largest(x: &[f32]) -> f32 {
-    let (whole, rest) = x.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for x in whole {
-        for (lane, x) in lanes.iter_mut().zip(x) {
-            *lane = if *x > *lane { *x } else { *lane };
-        }
-    }
-    math::max(&lanes).max(math::max(rest))
 }
 
 /// `x` become `exp(x − most)`; gives their sum.

@@ -7,8 +7,6 @@ use core::ops::Range;
 use inkstone_model::cache::TILE;
 use inkstone_quant::math;
 
-use crate::simd::LANES;
-
 /// The largest score so far, and the sum of `exp(score − largest)`.
 pub(super) type Sum = [f32; 2];
 
@@ -34,7 +32,8 @@ pub(super) fn softmax(
         .zip(visible.iter().zip(sums.chunks_exact_mut(heads)))
     {
         for (x, sum) in rows.iter().zip(sums) {
-            sum[0] = largest(&x[..used(visible)]);
+            // Its order is free, up to the sign of a zero, which `exp` does not see.
+            sum[0] = math::max(&x[..used(visible)]);
         }
     }
     for (rows, (visible, sums)) in rows
@@ -61,7 +60,7 @@ pub(super) fn softmax(
 /// Numbers of a row that hold what is visible.
 #[inline(always)]
 fn used(visible: &Range<usize>) -> usize {
-    visible.end.next_multiple_of(LANES)
+    visible.end.next_multiple_of(math::LANES)
 }
 
 #[inline(always)]
@@ -85,26 +84,6 @@ fn hide(x: &mut [f32; TILE], visible: &Range<usize>, by: f32) {
     if visible.end < used {
         x[visible.end..used].fill(by);
     }
-}
-
-/// It does not depend on the order, up to the sign of a zero, which `exp` does not see.
-#[inline(always)]
-fn largest(x: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for x in x.as_chunks::<LANES>().0 {
-        for (m, &x) in lanes.iter_mut().zip(x) {
-            *m = if x > *m { x } else { *m };
-        }
-    }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            let (m, x) = (lanes[i], lanes[i + half]);
-            lanes[i] = if x > m { x } else { m };
-        }
-        half /= 2;
-    }
-    lanes[0]
 }
 
 /// Adds what later positions gave to the sums of some rows; of each row, the factors of what was there and of what they
