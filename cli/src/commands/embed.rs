@@ -14,8 +14,8 @@ use crate::terminal::Terminal;
 
 /// Turn texts into vectors, whose products say how alike they are
 ///
-/// Each TEXT, or each line of stdin as it comes, becomes a line of numbers: what the model's final norm gives of its tokens,
-/// pooled, of length 1. A model that was not trained for it tells little.
+/// Each TEXT, or each line of stdin as it comes, becomes a line of numbers: what the model's final norm gives of its
+/// tokens, pooled, of length 1. A model that was not trained for it tells little.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  inkstone embed smollm2-135m \"a cup of tea\" \"a pot of coffee\" --json"
@@ -38,6 +38,10 @@ pub(crate) struct Arguments {
 
 /// Embeds.
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<()> {
+    let mut texts = texts(arguments.texts).peekable();
+    if texts.peek().is_none() {
+        return Err(Usage::error("no TEXT was given, and stdin has no line"));
+    }
     let model = arguments.session.model(terminal, arguments.model.name()?)?;
     let config = SessionConfig {
         embeddings: true,
@@ -46,24 +50,20 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
     let mut session = model.session(&config)?;
     interrupt::cancels(session.canceller());
     let pooling = named(POOLINGS, &arguments.pooling);
-    let (mut values, mut any) = (Vec::new(), false);
-    for text in texts(arguments.texts) {
+    let mut values = Vec::new();
+    for text in texts {
         let text = text.context("stdin")?;
         let tokens = model.encode(&text);
         let mut vector = vec![0.0; model.spec().width as usize];
         session
             .embed(&tokens, pooling, !arguments.raw, &mut vector)
             .with_context(|| format!("`{text}`"))?;
-        any = true;
         if terminal.json {
             values.push(json!({ "text": text, "tokens": tokens.len(), "embedding": vector }));
         } else {
             let numbers: Vec<String> = vector.iter().map(f32::to_string).collect();
             writeln!(anstream::stdout(), "{}", numbers.join(" "))?;
         }
-    }
-    if !any {
-        return Err(Usage::error("no TEXT was given, and stdin has no line"));
     }
     terminal.result(&json!({ "embeddings": values }), |_| Ok(()))
 }

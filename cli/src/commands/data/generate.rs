@@ -76,13 +76,13 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     interrupt::cancels(sequences.canceller());
     let progress = terminal.steps("records", arguments.records);
     let (mut counts, mut stopped) = (Counts::default(), false);
-    // The last record is made once more: what made it goes on.
+    // The last record is made once more: only what made it goes on.
     let first = last.as_ref().map_or(0, |(index, _)| *index);
     let mut made = |made: Made| {
         if let Some((index, line)) = last.take() {
             ensure!(
                 made.line == Some(line),
-                "{name}: record {index} is not what this recipe and this model make; -y begins anew"
+                "{name}: record {index} is not what this recipe, model and options make; -y begins anew"
             );
             return Ok(true);
         }
