@@ -5,6 +5,7 @@ use inkstone_model::weights::EMBED;
 use inkstone_model::{Matrix, Model};
 use serde::Serialize;
 
+use crate::compute::tile;
 use crate::head::LOGITS;
 use crate::net::{Method, Options, is_adapted};
 
@@ -23,6 +24,21 @@ pub struct Memory {
     pub scratch: u64,
     /// All of it.
     pub total: u64,
+}
+
+/// Threads that a pack of `length` tokens has work for, attention apart: each takes a tile.
+#[must_use]
+pub fn threads(length: usize) -> usize {
+    length.div_ceil(tile(length))
+}
+
+/// As many tokens of a step, `length` times `batch`, in fewer packs where those would leave processors idle.
+#[must_use]
+pub fn occupying(processors: usize, (mut length, mut batch): (usize, usize)) -> (usize, usize) {
+    while batch > 1 && threads(length) < processors {
+        (length, batch) = (2 * length, batch / 2);
+    }
+    (length, batch)
 }
 
 /// Numbers that are learnt.
@@ -142,4 +158,25 @@ fn matrices(model: &Model<'_>) -> impl Iterator<Item = (u16, Matrix)> {
         let _ = model.layer(index).map(|role, m| found.push((role, m)));
     }
     found.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_grow_with_the_processors_and_the_step_does_not() {
+        let all = [
+            (1, 512),
+            (4, 512),
+            (5, 1024),
+            (8, 1024),
+            (9, 2048),
+            (64, 2048),
+        ];
+        for (processors, length) in all {
+            let (found, batch) = occupying(processors, (512, 4));
+            assert_eq!((found, found * batch), (length, 2048), "{processors}");
+        }
+    }
 }

@@ -6,11 +6,11 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use inkstone_finetune::data::{self, Example};
-use inkstone_finetune::duplicates;
 use inkstone_finetune::recipe::{
     DataPart, Kind, MethodPart, ModelPart, OptimizerPart, Recipe, RunPart,
 };
 use inkstone_finetune::scratch::{self, Shape};
+use inkstone_finetune::{duplicates, plan};
 use serde_json::json;
 
 use crate::exit::Usage;
@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         let (seed, licence) = (RunPart::default().seed, arguments.licence.as_deref());
         scratch::write(shape, &texts, chats, seed, licence, folder)?;
     }
-    let recipe = recipe(arguments, shape);
+    let recipe = recipe(arguments, shape.as_ref());
     let path = arguments.output.display();
     std::fs::write(&arguments.output, recipe.to_toml()?).with_context(|| path.to_string())?;
     terminal.result(
@@ -95,9 +95,11 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
 }
 
 /// The defaults; what begins with random weights learns all of them, faster and longer.
-fn recipe(arguments: &Arguments, shape: Option<Shape>) -> Recipe {
+fn recipe(arguments: &Arguments, shape: Option<&Shape>) -> Recipe {
     let (mut method, mut optimizer) = (MethodPart::default(), OptimizerPart::default());
-    if shape.is_some() {
+    let mut length = 512;
+    if let Some(shape) = shape {
+        length = shape.context;
         method.kind = Kind::Full;
         optimizer = OptimizerPart {
             rate: 3e-3,
@@ -106,6 +108,9 @@ fn recipe(arguments: &Arguments, shape: Option<Shape>) -> Recipe {
             epochs: 10.0,
             ..optimizer
         };
+    } else {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        (length, optimizer.batch) = plan::occupying(processors, (length, optimizer.batch));
     }
     Recipe {
         model: ModelPart {
@@ -115,7 +120,7 @@ fn recipe(arguments: &Arguments, shape: Option<Shape>) -> Recipe {
             train: arguments.data.clone(),
             held_out: arguments.held_out.clone(),
             held_out_share: 0.05,
-            length: shape.map_or(512, |shape| shape.context),
+            length,
             packing: true,
         },
         method,

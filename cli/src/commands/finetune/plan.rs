@@ -39,7 +39,9 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         share,
     );
     let learnt = plan::learnt(&view, &options);
-    let (steps, event) = pool(arguments.threads)?.install(|| {
+    let pool = pool(arguments.threads)?;
+    let (threads, busy) = (pool.current_num_threads(), plan::threads(length));
+    let (steps, event) = pool.install(|| {
         let net = Net::new(&view, model.file_bytes(), options);
         let mut trainer = Trainer::new(setup.recipe.clone(), net, setup.samples, setup.held_out)?;
         Ok::<_, anyhow::Error>((trainer.steps(), trainer.try_step()?))
@@ -54,6 +56,8 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         "tokens_per_second": rate,
         "seconds": seconds,
         "precision": options.form.name(),
+        "threads": threads,
+        "busy_threads": threads.min(busy),
     });
     terminal.result(&value, |out| {
         writeln!(
@@ -78,6 +82,13 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             "{rate:.0} tokens/s in this trial, products in {}: about {:.0} minutes",
             options.form.name(),
             seconds / 60.0
-        )
+        )?;
+        if busy < threads {
+            writeln!(
+                out,
+                "a pack of {length} tokens occupies {busy} of {threads} threads: a larger data.length with a smaller optimizer.batch occupies more"
+            )?;
+        }
+        Ok(())
     })
 }
