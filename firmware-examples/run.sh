@@ -1,6 +1,7 @@
 #!/bin/bash
 # run.sh [--build] [--small] BOARD EXAMPLE [MODEL.ink]: builds an example for a board and runs it in QEMU with a model in its flash.
 #
+# MODEL.ink is `stories` of this repository, if not said.
 # BOARD is a row of boards.txt, EXAMPLE a folder: storyteller or selftest. What the serial port sends goes to SERIAL, a
 # file, else nowhere. --build stops after building and prints the sizes of flash and RAM. --small takes the profile
 # `release-small`: less flash, more time.
@@ -8,13 +9,14 @@
 # PROGRAM, a file, is run as it is instead of building one. An empty COUNT runs faster and counts no instructions.
 # Targets that rustup lacks are built from source: see ../scripts/setup-cross.sh.
 set -euo pipefail
-cd "$(dirname "$0")"
 build= profile=${PROFILE:-release} flags=
 [ "${1:-}" != --build ] || { build=1 && shift; }
 [ "${1:-}" != --small ] || { profile=release-small && shift; }
-[ $# -ge 2 ] || { sed -n '2,10s/^# \?//p' "$0" >&2; exit 2; }
-board=$1 example=$2 model=${3:-}
-[ -n "$build$model" ] || { echo "run.sh: no MODEL.ink; try: inkstone convert stories260K.bin -o story.ink" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,11s/^# \?//p' "$0" >&2; exit 2; }
+here=$(realpath "$(dirname "$0")")
+board=$1 example=$2 model=$(realpath -- "${3:-$here/../finetune/models/stories/stories.ink}")
+[ -f "$model" ] || { echo "run.sh: $model: no such file" >&2; exit 2; }
+cd "$here"
 
 # Columns of the board's row, by their order.
 column() {

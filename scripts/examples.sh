@@ -3,16 +3,14 @@
 # storyteller on a board.
 #
 # The C example is compiled by gcc and clang, runs under valgrind and with AddressSanitizer, and answers. The story that
-# a Cortex-M4 tells is the host's, and its program keeps within its flash. Needs INKSTONE and INKSTONE_MATERIALS.
+# a Cortex-M4 tells is the host's, and its program keeps within its flash. Needs INKSTONE.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 inkstone=${INKSTONE:-$target/release/inkstone}
-materials=${INKSTONE_MATERIALS:-../shared/materials}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-story=$work/story.ink
-"$inkstone" -q convert "$materials/models/stories260K-f32.gguf" --weights q4 -o "$story" > /dev/null
+story=$PWD/finetune/models/stories/stories.ink
 
 # As one set, so that both have the same features and what the wheel is built from is compiled once.
 cargo build --quiet --locked --release --package inkstone-capi --package inkstone-bindings

@@ -29,14 +29,14 @@ hash() {
 row() {
   local name=$1
   shift
-  printf '| %s | %s | %s |\n' "$name" "$(hash "smollm2-135m q4 f16" "$@")" "$(hash "story q4 f16" "$@")"
+  printf '| %s | %s | %s |\n' "$name" "$(hash "smollm2-135m q4 f16" "$@")" "$(hash "stories f16" "$@")"
 }
 
 facts() {
   printf '```\n'
   "$inkstone" -q run smollm2-135m "$prompt"
   printf '```\n\n*An unselected answer. 135M parameters: expect mistakes.*\n\n'
-  printf '| BLAKE3 of the logits of 128 tokens | SmolLM2-135M | stories, 260K |\n|---|---|---|\n'
+  printf '| BLAKE3 of the logits of 128 tokens | SmolLM2-135M | stories |\n|---|---|---|\n'
   row "x86-64" x86_64
   row "aarch64, emulated, all extensions" aarch64-max
   row "Cortex-A76, Cortex-A53, emulated" aarch64-a76 aarch64-a53

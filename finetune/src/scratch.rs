@@ -189,6 +189,9 @@ pub fn write(
 }
 
 /// A byte-level BPE of exactly `vocabulary` tokens, as `tokenizer.json`.
+///
+/// Merges are learnt within words, so that none crosses from a word to the next, and text need not be split into words
+/// before it is merged: a microcontroller reads it without Unicode's tables.
 fn tokenizer(vocabulary: usize, texts: &[String]) -> Result<Vec<u8>> {
     let special = SPECIAL.map(|name| AddedToken::from(name.to_owned(), true));
     let mut trainer = BpeTrainerBuilder::new()
@@ -198,7 +201,7 @@ fn tokenizer(vocabulary: usize, texts: &[String]) -> Result<Vec<u8>> {
         .special_tokens(special.to_vec())
         .build();
     let failed = |e: tokenizers::Error| anyhow!("tokenizer: {e}");
-    let bytes = ByteLevel::new(false, true, true);
+    let [words, bytes] = [true, false].map(|split| ByteLevel::new(false, true, split));
     let mut tokenizer = TokenizerBuilder::<
         BPE,
         NormalizerWrapper,
@@ -208,7 +211,7 @@ fn tokenizer(vocabulary: usize, texts: &[String]) -> Result<Vec<u8>> {
     >::new()
     .with_model(BPE::default())
     .with_normalizer(None)
-    .with_pre_tokenizer(Some(bytes))
+    .with_pre_tokenizer(Some(words))
     .with_post_processor(None)
     .with_decoder(Some(bytes.into()))
     .build()
@@ -216,6 +219,7 @@ fn tokenizer(vocabulary: usize, texts: &[String]) -> Result<Vec<u8>> {
     tokenizer
         .train(&mut trainer, texts.iter())
         .map_err(failed)?;
+    tokenizer.with_pre_tokenizer(Some(bytes));
     let found = tokenizer.get_vocab_size(true);
     if found != vocabulary {
         bail!(

@@ -29,6 +29,8 @@ const GOLDEN: &str = "everywhere.txt";
 /// Where a model comes from.
 #[derive(Clone, Copy)]
 enum Origin {
+    /// The story model that comes along, as it is.
+    Own,
     /// The story model of 260K parameters, its weights as an option of the converter has them.
     Story(&'static str),
     /// The same in a format that it is remade in.
@@ -42,6 +44,7 @@ enum Origin {
 }
 
 static MODELS: &[(&str, Origin)] = &[
+    ("stories", Origin::Own),
     ("story F32", Origin::Story("keep")),
     ("story q8", Origin::Story("q8")),
     ("story q4", Origin::Story("q4")),
@@ -182,7 +185,7 @@ impl Origin {
         match self {
             Origin::Story(_) | Origin::Remade(_) => ("materials", story().is_some()),
             Origin::Real(file) => ("models", needs::model(&format!("{file}.gguf")).is_some()),
-            Origin::Wide(_) | Origin::Seeded(_) => ("models", true),
+            Origin::Own | Origin::Wide(_) | Origin::Seeded(_) => ("models", true),
         }
     }
 
@@ -195,9 +198,9 @@ impl Origin {
 
     fn is_quick(self) -> bool {
         match self {
-            Origin::Story(weights) => weights == "q4",
+            Origin::Own => true,
             Origin::Seeded(format) => format == ON_BOARDS,
-            Origin::Remade(_) | Origin::Wide(_) | Origin::Real(_) => false,
+            Origin::Story(_) | Origin::Remade(_) | Origin::Wide(_) | Origin::Real(_) => false,
         }
     }
 
@@ -232,6 +235,10 @@ fn file(name: &str, origin: Origin) -> Result<PathBuf, Failed> {
         return Ok(path);
     }
     match origin {
+        Origin::Own => {
+            let own = needs::workspace().join("finetune/models/stories/stories.ink");
+            fs::copy(own, &path)?;
+        }
         Origin::Story(weights) => converted(&story().ok_or("it was there")?, weights, &path)?,
         Origin::Remade(format) => {
             let plain = path.with_extension("plain");

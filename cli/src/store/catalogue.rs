@@ -108,7 +108,7 @@ pub(crate) static CATALOGUE: &[Entry] = &[
         file: "stories.ink",
         sources: &[Row {
             source: "built-in:stories",
-            sha256: "f5da651c5c75ce2332ad0ea31f8b31b43fdc2a9cdbd305d7c501e057847b406e",
+            sha256: "8d4eaff85d53c112a87821985cf323738e35e2f8bceba85f2df7c71425a5bcb1",
         }],
     },
     Entry {

@@ -10,7 +10,7 @@ use inkstone_model::{Digest, Op};
 use inkstone_proof::{ANSWER, Case, FRAME_MAX, Report, cases, model, run};
 
 /// Operations of a model's plan, at most.
-type Ops = heapless::Vec<Op, 64>;
+type Ops = heapless::Vec<Op, 128>;
 
 #[entry]
 fn main() -> ! {

@@ -20,7 +20,7 @@ const BEGINNING: &str = "Once upon a time";
 const TOKENS: usize = 256;
 
 /// Operations of a model's plan, at most.
-type Ops = heapless::Vec<Op, 64>;
+type Ops = heapless::Vec<Op, 128>;
 
 /// Turning text into tokens takes memory; running the model takes none of this.
 #[global_allocator]
@@ -44,7 +44,10 @@ fn tell(board: Board) -> Result<(), &'static str> {
     tokenizer.encode(BEGINNING, Options::default(), &mut story);
 
     let plan = Plan::new(&model, CONFIG).map_err(|_| "the session cannot be planned")?;
-    let ops: Ops = plan.ops(&model).collect();
+    let mut ops = Ops::new();
+    for op in plan.ops(&model) {
+        ops.push(op).map_err(|_| "the model has too many layers")?;
+    }
     println!(
         "{NAME}: {} KiB of flash hold the model, {} KiB of RAM the session",
         file.bytes().len() / 1024,
