@@ -70,6 +70,7 @@ fn main() -> Result<()> {
             model: "rules".to_owned(),
             model_hash: String::new(),
             constrained: true,
+            session: String::new(),
             rows: task.len(),
         };
         let mut record = Record::open(Path::new(&path), head, true)?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use inkstone_engine::atomic;
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap::interval;
+use crate::bootstrap::{interval, mcnemar, of_share};
 
 /// What all answers of a file have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Head {
     pub model_hash: String,
     /// Whether answers were held to the task's grammar.
     pub constrained: bool,
+    /// What else the answers depend on: the device, and in what form it computes.
+    #[serde(default)]
+    pub session: String,
     /// Rows of the task that are asked, from the first.
     pub rows: usize,
 }
@@ -90,6 +93,8 @@ pub struct Difference {
     pub low: f64,
     /// Upper end of the difference's 95 % interval.
     pub high: f64,
+    /// How likely a difference as great is by chance alone ([`mcnemar`]).
+    pub p: f64,
 }
 
 impl Record {
@@ -198,7 +203,7 @@ pub fn scores(answers: &[Answer]) -> Vec<Score> {
             .map(|a| f64::from(u8::from(a.right)))
             .collect();
         let right = values.iter().sum::<f64>();
-        let (low, high) = interval(&values);
+        let (low, high) = of_share(&values);
         Score {
             group,
             rows: values.len(),
@@ -235,15 +240,18 @@ pub fn compare(first: &Path, second: &Path) -> Result<Vec<Difference>> {
         let changes: Vec<f64> = pairs.iter().map(|(a, b)| value(*b) - value(*a)).collect();
         let (low, high) = interval(&changes);
         let share = |right: usize| right as f64 / pairs.len().max(1) as f64;
+        let won = pairs.iter().filter(|(a, b)| *b && !a).count();
+        let lost = pairs.iter().filter(|(a, b)| *a && !b).count();
         Difference {
             group,
             rows: pairs.len(),
             first: share(pairs.iter().filter(|(a, _)| *a).count()),
             second: share(pairs.iter().filter(|(_, b)| *b).count()),
-            won: pairs.iter().filter(|(a, b)| *b && !a).count(),
-            lost: pairs.iter().filter(|(a, b)| *a && !b).count(),
+            won,
+            lost,
             low,
             high,
+            p: mcnemar(won, lost),
         }
     };
     Ok(groups(a).into_iter().map(difference).collect())

@@ -186,6 +186,14 @@ impl Task {
             let table = serde_json::from_str(&table).with_context(|| path.display().to_string())?;
             tables.insert(name.clone(), table);
         }
+        if let Some(train) = definition
+            .train
+            .as_ref()
+            .filter(|train| train.key.is_some())
+        {
+            // It decides which rows are unseen.
+            hasher.update(text(&folder.join(&train.rows))?.as_bytes());
+        }
         let mut task = Task {
             rows: records(&rows, &folder.join(&definition.rows))?,
             hash: *hasher.finalize().as_bytes(),
@@ -250,14 +258,14 @@ impl Task {
     /// The task has none, or a template fails.
     pub fn examples(&self) -> Result<Vec<Value>> {
         let name = &self.definition.name;
-        let train = self.definition.train.as_ref();
-        let train = train.with_context(|| format!("{name}: has no rows to train on"))?;
+        ensure!(
+            self.definition.train.is_some(),
+            "{name}: has no rows to train on"
+        );
         let mut examples = Vec::new();
         for (index, row) in self.training()?.iter().enumerate() {
             let example = || -> Result<Option<Value>> {
-                if let Some(skip) = &train.skip
-                    && self.says(row, skip)?
-                {
+                if self.skips(row)? {
                     return Ok(None);
                 }
                 let mut messages = self.messages(row)?;
@@ -275,14 +283,27 @@ impl Task {
         self.definition.train.as_ref()?.key.as_deref()
     }
 
-    /// Keys of the training rows.
+    /// Keys of the training rows, but for those that are skipped.
     fn keys(&self) -> Result<Option<HashSet<String>>> {
         let Some(key) = self.key() else {
             return Ok(None);
         };
-        let rows = self.training()?;
-        let keys = rows.iter().map(|row| self.render(row, key));
-        keys.collect::<Result<_>>().map(Some)
+        let mut keys = HashSet::new();
+        for row in self.training()? {
+            if !self.skips(&row)? {
+                keys.insert(self.render(&row, key)?);
+            }
+        }
+        Ok(Some(keys))
+    }
+
+    /// Whether a training row is left out.
+    fn skips(&self, row: &Map<String, Value>) -> Result<bool> {
+        let train = self.definition.train.as_ref();
+        match train.and_then(|train| train.skip.as_ref()) {
+            Some(skip) => self.says(row, skip),
+            None => Ok(false),
+        }
     }
 
     fn training(&self) -> Result<Vec<Map<String, Value>>> {

@@ -33,6 +33,7 @@ fn the_intent_model_has_right_what_its_card_says() {
         model: String::new(),
         model_hash: String::new(),
         constrained: false,
+        session: String::new(),
         rows: task.len(),
     };
     let folder = tempfile::tempdir().unwrap();

@@ -38,7 +38,8 @@ pub struct Config {
     /// `LORA`.
     pub peft_type: String,
     /// `CAUSAL_LM`.
-    pub task_type: String,
+    #[serde(default)]
+    pub task_type: Option<String>,
     /// The model it belongs to.
     #[serde(default)]
     pub base_model_name_or_path: Option<String>,
@@ -46,8 +47,9 @@ pub struct Config {
     pub r: usize,
     /// The product of both is scaled by `lora_alpha / r`.
     pub lora_alpha: f32,
-    /// The matrices that have adapters.
-    pub target_modules: Vec<String>,
+    /// The matrices that have adapters: names, or a pattern of them. The tensors tell.
+    #[serde(default)]
+    pub target_modules: Value,
     /// `none`.
     #[serde(default = "none")]
     pub bias: String,
@@ -64,11 +66,20 @@ pub struct Config {
     #[serde(default)]
     pub use_dora: bool,
     /// Matrices of other ranks.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub rank_pattern: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank_pattern: Option<Map<String, Value>>,
     /// Matrices of other alphas.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub alpha_pattern: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha_pattern: Option<Map<String, Value>>,
+    /// How it began: some ways change the base as well.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub init_lora_weights: Value,
+    /// Layers that stand several times.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub layer_replication: Value,
+    /// Tokens from which on it acts.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub alora_invocation_tokens: Value,
 }
 
 fn none() -> String {
@@ -86,7 +97,7 @@ pub fn save(net: &Net<'_>, base: &str, folder: &Path) -> Result<()> {
     let modules = MODULES.iter().map(|(_, module)| *module);
     let config = Config {
         peft_type: "LORA".to_owned(),
-        task_type: "CAUSAL_LM".to_owned(),
+        task_type: Some("CAUSAL_LM".to_owned()),
         base_model_name_or_path: Some(base.to_owned()),
         r: rank,
         lora_alpha: alpha,
@@ -99,8 +110,11 @@ pub fn save(net: &Net<'_>, base: &str, folder: &Path) -> Result<()> {
         fan_in_fan_out: false,
         use_rslora: false,
         use_dora: false,
-        rank_pattern: Map::new(),
-        alpha_pattern: Map::new(),
+        rank_pattern: None,
+        alpha_pattern: None,
+        init_lora_weights: Value::Null,
+        layer_replication: Value::Null,
+        alora_invocation_tokens: Value::Null,
     };
     let bytes: Vec<(String, [usize; 2], Vec<u8>)> = peft_names(net)
         .map(|(name, tensor)| {
@@ -299,13 +313,30 @@ pub fn config(folder: &Path) -> Result<Config> {
         (config.use_rslora, "use_rslora"),
         (config.use_dora, "use_dora"),
         (config.bias != "none", "bias"),
-        (!config.rank_pattern.is_empty(), "rank_pattern"),
-        (!config.alpha_pattern.is_empty(), "alpha_pattern"),
+        (holds(config.rank_pattern.as_ref()), "rank_pattern"),
+        (holds(config.alpha_pattern.as_ref()), "alpha_pattern"),
+        (changes_base(&config.init_lora_weights), "init_lora_weights"),
+        (!config.layer_replication.is_null(), "layer_replication"),
+        (
+            !config.alora_invocation_tokens.is_null(),
+            "alora_invocation_tokens",
+        ),
     ];
     if let Some((_, what)) = odd.iter().find(|(set, _)| *set) {
         bail!("{}: {what} is not known here", at());
     }
     Ok(config)
+}
+
+fn holds(pattern: Option<&Map<String, Value>>) -> bool {
+    pattern.is_some_and(|pattern| !pattern.is_empty())
+}
+
+/// Whether PEFT changes the base's weights too where an adapter begins like this.
+fn changes_base(init: &Value) -> bool {
+    let ways = ["pissa", "corda", "loftq", "olora"];
+    let named = |name: &str| ways.iter().any(|way| name.to_lowercase().starts_with(way));
+    init.as_str().is_some_and(named)
 }
 
 /// What PEFT calls each tensor, in the order of [`Net::trained`].

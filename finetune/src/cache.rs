@@ -16,7 +16,7 @@ use crate::pack::Sample;
 use crate::sample::{Counts, Sampler};
 
 /// Changes where samples of the same files would become others.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// Bytes of all files together, at most: those that were not used for longest go.
 const ROOM: u64 = 2 << 30;
@@ -85,7 +85,7 @@ impl Cache {
     }
 }
 
-/// Names what samples are made of: the file, how it is read, the tokenizer, the template, the length.
+/// Names what samples are made of: the file, how it is read, the tokenizer, the template, what ends an answer, the length.
 fn key(model: &Model, file: &Path, length: usize) -> Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
@@ -94,7 +94,12 @@ fn key(model: &Model, file: &Path, length: usize) -> Result<blake3::Hash> {
     };
     part(VERSION.as_bytes());
     part(&(length as u64).to_le_bytes());
-    for kind in [SectionKind::Tokenizer, SectionKind::Template] {
+    let kinds = [
+        SectionKind::Tokenizer,
+        SectionKind::Template,
+        SectionKind::Stops,
+    ];
+    for kind in kinds {
         part(model.file().section(kind).unwrap_or_default());
     }
     part(file.extension().unwrap_or_default().as_encoded_bytes());

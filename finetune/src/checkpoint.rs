@@ -31,7 +31,7 @@ const SETS: [&str; 4] = ["weights", "best", "mean", "square"];
 /// The file system's answer.
 pub fn save(
     path: &Path,
-    recipe: &str,
+    made_of: &str,
     progress: &Progress,
     [weights, best]: [&[Tensor]; 2],
     state: &State,
@@ -51,7 +51,7 @@ pub fn save(
         }
     }
     let about = HashMap::from([
-        ("recipe".to_owned(), recipe.to_owned()),
+        ("made_of".to_owned(), made_of.to_owned()),
         ("progress".to_owned(), serde_json::to_string(progress)?),
     ]);
     let temporary = path.with_extension(format!("{}.partial", std::process::id()));
@@ -63,13 +63,13 @@ pub fn save(
     fs::rename(&temporary, path).with_context(at)
 }
 
-/// Reads a checkpoint of the same recipe into `weights` and `state`; gives the progress and the best weights.
+/// Reads a checkpoint of a run that is made of the same into `weights` and `state`; gives the progress and the best weights.
 ///
 /// # Errors
-/// The file is not there, of another recipe, or damaged.
+/// The file is not there, of another run, or damaged.
 pub fn load(
     path: &Path,
-    recipe: &str,
+    made_of: &str,
     weights: &mut [Tensor],
     state: &mut State,
 ) -> Result<(Progress, Vec<Tensor>)> {
@@ -78,8 +78,8 @@ pub fn load(
     let (_, header) = SafeTensors::read_metadata(&bytes).with_context(at)?;
     let about = header.metadata().clone().unwrap_or_default();
     ensure!(
-        about.get("recipe").is_some_and(|held| held == recipe),
-        "{}: was made by another recipe; give the run another output folder, or the recipe it had",
+        about.get("made_of").is_some_and(|held| held == made_of),
+        "{}: was made by another recipe, or of another model or other examples; give the run another output folder, or what it had",
         at()
     );
     let progress: Progress =

@@ -225,11 +225,20 @@ fn write(
     progress: &mut dyn FnMut(Stage) -> bool,
 ) -> Result<Counts> {
     let mut counts = Counts::default();
-    for (place, file) in files.iter().enumerate() {
+    let mut head = None;
+    for file in files {
         let records = Records::open(file)?;
-        if place == 0 {
-            sinks.kept.write_all(&records.head()?)?;
+        let columns = records.head()?;
+        match &head {
+            None => sinks.kept.write_all(&columns)?,
+            Some(first) if *first == columns => {}
+            Some(_) => bail!(
+                "{}: has other columns than {}, or none; clean it apart",
+                file.display(),
+                files[0].display()
+            ),
         }
+        head = Some(columns);
         for record in records {
             let record = record?;
             let Some(reason) = reasons.get(counts.records) else {

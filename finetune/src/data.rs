@@ -229,7 +229,13 @@ fn xtuner(record: &Map<String, Value>) -> Result<Example> {
             }
             (input, output) => {
                 messages.extend(input.map(|text| said("user", text)));
-                messages.extend(output.map(|text| said("assistant", text)));
+                messages.extend(output.map(|text| {
+                    let mut answer = said("assistant", text);
+                    if let Some(loss) = turn.get("output_with_loss") {
+                        answer["loss"] = loss.clone();
+                    }
+                    answer
+                }));
             }
         }
     }

@@ -38,7 +38,7 @@ impl Near {
     }
 }
 
-/// What an example says: the contents of its messages but the system's, or its text.
+/// What an example says: the contents and calls of its messages but the system's, or its text.
 #[must_use]
 pub fn text_of(example: &Example) -> String {
     match example {
@@ -47,12 +47,13 @@ pub fn text_of(example: &Example) -> String {
             let said = messages
                 .iter()
                 .filter(|message| message["role"] != "system");
-            let contents = said.filter_map(|message| match &message["content"] {
+            let parts = said.flat_map(|message| [&message["content"], &message["tool_calls"]]);
+            let parts = parts.filter_map(|part| match part {
                 Value::String(text) => Some(text.clone()),
                 Value::Null => None,
                 other => Some(other.to_string()),
             });
-            contents.collect::<Vec<_>>().join("\n")
+            parts.collect::<Vec<_>>().join("\n")
         }
     }
 }
@@ -100,10 +101,11 @@ pub(crate) struct Print {
     pub(crate) signature: [u64; HASHES],
 }
 
-/// Words of a text, any sign but letters and digits apart; where scripts write none, characters.
+/// Words of a text, the marks of prose apart; where scripts write none, characters; signs that change what is said, such as
+/// `-` and `<`, are words too.
 pub(crate) fn words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
-    for stretch in text.split(|c: char| !c.is_alphanumeric()) {
+    for stretch in text.split(|c: char| c.is_whitespace() || MARKS.contains(c)) {
         let mut begin = 0;
         for (at, c) in stretch.char_indices().filter(|(_, c)| is_a_word(*c)) {
             words.extend([&stretch[begin..at], &stretch[at..at + c.len_utf8()]]);
@@ -115,9 +117,13 @@ pub(crate) fn words(text: &str) -> Vec<&str> {
     words
 }
 
-/// Kana and Han.
+/// Marks that say the same where they are left out.
+const MARKS: &str = ",.;:!?…\"'“”„‘’«»`*_#、。，．！？；：「」『』·";
+
+/// Kana, Han, and signs.
 fn is_a_word(c: char) -> bool {
-    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+    !c.is_alphanumeric()
+        || matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
 fn prints(texts: &[String]) -> Vec<Print> {
@@ -206,5 +212,32 @@ impl Index {
         let best = shares.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
         best.filter(|(_, share)| *share >= near)
             .map(|(first, share)| found(first, share, false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_and_marks_of_prose_change_no_words_and_signs_do() {
+        let same = |a: &str, b: &str| Print::of(a).whole == Print::of(b).whole;
+        assert!(same("Put it on, please!", "put it \"on\" please"));
+        assert!(same("它在哪里？", "它在哪里"));
+        assert!(!same("return a if a > b", "return a if a < b"));
+        assert!(!same("It was -5 degrees.", "It was 5 degrees."));
+        assert!(!same("and I sat with it :)", "and I sat with it :("));
+    }
+
+    #[test]
+    fn calls_are_said_too() {
+        let asked = |name: &str| Example::Chat {
+            messages: vec![
+                serde_json::json!({"role": "user", "content": "light!"}),
+                serde_json::json!({"role": "assistant", "content": null, "tool_calls": [{"name": name}]}),
+            ],
+            tools: None,
+        };
+        assert_ne!(text_of(&asked("on")), text_of(&asked("off")));
     }
 }

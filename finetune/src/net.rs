@@ -55,6 +55,7 @@ pub fn is_adapted(role: u16) -> bool {
 #[derive(Debug)]
 pub struct Net<'a> {
     file: &'a [u8],
+    id: [u8; 32],
     spec: Spec,
     layer_specs: Vec<LayerSpec>,
     shared: Weights<Weight>,
@@ -114,6 +115,7 @@ impl<'a> Net<'a> {
             .collect();
         Net {
             file,
+            id: model.file().id(),
             spec,
             layer_specs: (0..spec.layers).map(|i| model.layer_spec(i)).collect(),
             shared,
@@ -129,6 +131,12 @@ impl<'a> Net<'a> {
     pub fn gradients(&self) -> Vec<Vec<f32>> {
         let zeros = |tensor: &Tensor| vec![0.0; tensor.values.len()];
         self.trained.iter().map(zeros).collect()
+    }
+
+    /// The id of the model it was made of.
+    #[must_use]
+    pub fn id(&self) -> [u8; 32] {
+        self.id
     }
 
     /// What it was made with.

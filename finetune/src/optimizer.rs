@@ -91,7 +91,11 @@ impl State {
                 beta1,
                 beta2,
                 eps: settings.eps,
-                decay: if tensor.rows > 1 { settings.decay } else { 0.0 },
+                decay: if tensor.is_matrix() {
+                    settings.decay
+                } else {
+                    0.0
+                },
                 correction1: correction(beta1),
                 correction2: correction(beta2),
                 scale,

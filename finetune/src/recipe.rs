@@ -131,7 +131,7 @@ pub struct OptimizerPart {
     pub batch: usize,
     /// Times that all examples are seen.
     pub epochs: f32,
-    /// Most steps; 0: as many as the epochs take.
+    /// Steps; 0: as many as the epochs take.
     pub steps: usize,
 }
 
@@ -279,6 +279,18 @@ impl Recipe {
             (1..=4096).contains(&o.batch),
             "optimizer.batch is {}, wanted 1 to 4096",
             o.batch
+        );
+        ensure!(
+            o.clip > 0.0 && o.eps > 0.0,
+            "optimizer.clip is {} and optimizer.eps {}, wanted above 0; a large clip clips nothing",
+            o.clip,
+            o.eps
+        );
+        ensure!(
+            (0.0..=1.0).contains(&o.decay) && (0.0..=1.0).contains(&o.least),
+            "optimizer.decay is {} and optimizer.least {}, wanted 0 to 1",
+            o.decay,
+            o.least
         );
         ensure!(
             o.epochs > 0.0 && o.epochs <= 10_000.0,

@@ -146,14 +146,13 @@ impl<'a> Sampler<'a> {
                     index + 1
                 );
             };
-            let learnt = message.get("loss").and_then(Value::as_bool).unwrap_or(true);
             stretches.push(Stretch {
                 text: before.to_owned(),
                 learnt: false,
             });
             stretches.push(Stretch {
                 text: answer.to_owned(),
-                learnt,
+                learnt: learns(message),
             });
             written = answered;
         }
@@ -179,11 +178,14 @@ impl<'a> Sampler<'a> {
     /// Stretch by stretch, as the runtime tokenises a prompt and then draws an answer. An answer is learnt up to the
     /// token that ends it.
     fn encode(&self, stretches: &[Stretch]) -> Sample {
-        let mut sample = Sample::default();
-        for (index, stretch) in stretches.iter().enumerate() {
-            let tokens = match index {
-                0 => self.model.encode_chat(&stretch.text),
-                _ => self.continued(&stretch.text),
+        let (mut sample, mut written) = (Sample::default(), String::new());
+        for stretch in stretches {
+            written.push_str(&stretch.text);
+            let all = self.model.encode_chat(&written);
+            let tokens = match all.strip_prefix(&sample.tokens[..]) {
+                Some(tokens) => tokens.to_vec(),
+                // A token would reach from the stretch before into this one.
+                None => self.continued(&stretch.text),
             };
             let stop = tokens
                 .iter()
@@ -206,4 +208,10 @@ impl<'a> Sampler<'a> {
         self.model.tokenizer().encode(text, options, &mut tokens);
         tokens
     }
+}
+
+/// Whether an assistant's turn is learnt: our `loss` and OpenAI's `weight` may say that it is not.
+fn learns(message: &Value) -> bool {
+    let weight = message["weight"].as_f64().map(|weight| weight != 0.0);
+    message["loss"].as_bool().or(weight).unwrap_or(true)
 }

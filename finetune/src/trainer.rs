@@ -17,7 +17,8 @@ use crate::weight::Tensor;
 /// A run in progress.
 pub struct Trainer<'a> {
     recipe: Recipe,
-    hash: String,
+    /// Names all that the run is made of: recipe, model and samples.
+    made_of: String,
     net: Net<'a>,
     state: State,
     settings: Settings,
@@ -91,12 +92,13 @@ impl<'a> Trainer<'a> {
             steps => steps,
         };
         let settings = recipe.settings(steps);
+        let made_of = made_of(&recipe, &net, [&samples, &held_out])?;
         let held_out = first_fit(&lengths(&held_out), recipe.data.length)
             .iter()
             .map(|pack| packed(&held_out, pack))
             .collect();
         Ok(Trainer {
-            hash: recipe.hash()?,
+            made_of,
             state: State::new(&net.trained),
             best: Vec::new(),
             progress: Progress::default(),
@@ -137,11 +139,11 @@ impl<'a> Trainer<'a> {
     /// Takes up the run where its checkpoint left it.
     ///
     /// # Errors
-    /// The checkpoint cannot be read, or is of another recipe.
+    /// The checkpoint cannot be read, or is of another recipe, model or samples.
     pub fn resume(&mut self) -> Result<()> {
         let path = self.checkpoint();
         let (progress, best) =
-            checkpoint::load(&path, &self.hash, &mut self.net.trained, &mut self.state)?;
+            checkpoint::load(&path, &self.made_of, &mut self.net.trained, &mut self.state)?;
         self.progress = progress;
         self.best = best;
         Ok(())
@@ -153,22 +155,22 @@ impl<'a> Trainer<'a> {
     /// The loss is not a number any more, or the file system's answer.
     pub fn run(&mut self, watch: &mut dyn FnMut(&Net<'_>, &Event) -> bool) -> Result<End> {
         let mut gradients = self.net.gradients();
+        let patience = self.recipe.run.patience;
         while self.progress.step < self.settings.steps {
+            if patience > 0 && self.progress.worse >= patience {
+                return Ok(End::NoBetter);
+            }
             let mut event = self.step(&mut gradients)?;
             if self.looks(event.step) {
                 event.held_out = self.look();
             }
-            let patience = self.recipe.run.patience;
             let over = patience > 0 && self.progress.worse >= patience;
             let go_on = watch(&self.net, &event);
             let last = event.step == self.settings.steps || over || !go_on;
             if last || event.step.is_multiple_of(self.recipe.run.save_every) {
                 self.save()?;
             }
-            if over {
-                return Ok(End::NoBetter);
-            }
-            if !go_on {
+            if !go_on && !over {
                 return Ok(End::Stopped);
             }
         }
@@ -273,7 +275,7 @@ impl<'a> Trainer<'a> {
     fn save(&self) -> Result<()> {
         checkpoint::save(
             &self.checkpoint(),
-            &self.hash,
+            &self.made_of,
             &self.progress,
             [&self.net.trained, &self.best],
             &self.state,
@@ -301,9 +303,27 @@ impl<'a> Trainer<'a> {
     pub fn prepare(&self) -> Result<()> {
         let output = self.output();
         std::fs::create_dir_all(output).with_context(|| output.display().to_string())?;
-        let text = format!("# blake3 {}\n{}", self.hash, self.recipe.to_toml()?);
+        let (hash, text) = (self.recipe.hash()?, self.recipe.to_toml()?);
+        let text = format!("# blake3 {hash}\n{text}");
         crate::adapter::replace(&output.join("recipe.toml"), text.as_bytes())
     }
+}
+
+fn made_of(recipe: &Recipe, net: &Net<'_>, samples: [&[Sample]; 2]) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(recipe.hash()?.as_bytes()).update(&net.id());
+    for samples in samples {
+        hasher.update(&(samples.len() as u64).to_le_bytes());
+        for sample in samples {
+            hasher.update(&(sample.tokens.len() as u64).to_le_bytes());
+            for (token, learnt) in sample.tokens.iter().zip(&sample.learnt) {
+                hasher
+                    .update(&token.to_le_bytes())
+                    .update(&[u8::from(*learnt)]);
+            }
+        }
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 fn lengths(samples: &[Sample]) -> Vec<usize> {

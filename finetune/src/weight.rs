@@ -88,6 +88,15 @@ pub struct Tensor {
     pub values: Vec<f32>,
 }
 
+impl Tensor {
+    /// Whether it is a matrix, which decays, and no gain or bias.
+    #[must_use]
+    pub fn is_matrix(&self) -> bool {
+        // An adapter of rank 1 is one too.
+        self.rows > 1 || self.name.ends_with(".lora_a")
+    }
+}
+
 /// What a net's weights are read with.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a> {

@@ -161,6 +161,11 @@ pub fn detach(model: &Model, to: &Path) -> Result<()> {
 /// # Errors
 /// The adapter does not fit, or the file system's answer.
 pub fn merge(model: &Model, adapter: &Path, to: &Path, form: &str) -> Result<()> {
+    ensure!(
+        !is_adapted(model),
+        "{}: has an adapter already, which would be lost; detach it first",
+        model.path().display()
+    );
     let form = form_named(form)?;
     let loaded = Loaded::open(adapter)?;
     let mut changes = Changes::new();

@@ -84,6 +84,18 @@ impl Session {
         }
     }
 
+    /// What the answers of a model depend on besides.
+    pub(crate) fn about(&self) -> String {
+        let shift = self.shift.map(|keep| format!(", shift {keep}"));
+        format!(
+            "{}, kv {}, activations {}{}",
+            self.device,
+            self.kv,
+            self.activations,
+            shift.unwrap_or_default()
+        )
+    }
+
     /// What the engine is asked for.
     pub(crate) fn config(&self) -> SessionConfig {
         SessionConfig {

@@ -35,7 +35,7 @@ enum Source {
     /// Texts, an empty line apart.
     Paragraphs(BufReader<File>),
     Table {
-        reader: Box<csv::Reader<File>>,
+        reader: Box<csv::Reader<BufReader<File>>>,
         names: csv::StringRecord,
         delimiter: u8,
     },
@@ -46,14 +46,15 @@ impl Records {
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| name.clone())?;
         let extension = path.extension().and_then(|e| e.to_str());
+        let file = BufReader::new(file);
         let source = match extension.unwrap_or_default() {
-            "jsonl" | "ndjson" => Source::Lines(BufReader::new(file)),
+            "jsonl" | "ndjson" => Source::Lines(marked(file)?),
             "csv" => table(file, b',').with_context(|| name.clone())?,
             "tsv" => table(file, b'\t').with_context(|| name.clone())?,
             "json" | "parquet" => {
                 bail!("{name}: is read as a whole; write a record a line (.jsonl)")
             }
-            _ => Source::Paragraphs(BufReader::new(file)),
+            _ => Source::Paragraphs(marked(file)?),
         };
         Ok(Records {
             source,
@@ -161,7 +162,16 @@ fn paragraph(reader: &mut BufReader<File>) -> Result<Option<Record>> {
     Ok(Some(Record { raw, text }))
 }
 
-fn table(file: File, delimiter: u8) -> Result<Source> {
+/// Behind the mark that some programs begin UTF-8 with.
+fn marked(mut file: BufReader<File>) -> Result<BufReader<File>> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    if file.fill_buf()?.starts_with(MARK) {
+        file.consume(MARK.len());
+    }
+    Ok(file)
+}
+
+fn table(file: BufReader<File>, delimiter: u8) -> Result<Source> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .from_reader(file);

@@ -1,5 +1,6 @@
 //! `inkstone data check`: what would go wrong in learning from examples.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
@@ -57,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         }
         None => Vec::new(),
     };
+    let leaked: BTreeSet<usize> = leaks.iter().map(|near| near.first).collect();
     let exact = within.iter().filter(|near| near.exact).count();
     let value = json!({
         "counts": counts,
@@ -88,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             )?;
         }
         if arguments.test.is_some() {
-            writeln!(out, "{} of the test set are among them", leaks.len())?;
+            writeln!(out, "{} of the test set are among them", leaked.len())?;
         }
         for near in leaks.iter().take(SHOWN) {
             writeln!(
@@ -105,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         leaks.is_empty(),
         "{}: {} examples of the test set are among them; take them out",
         named(),
-        leaks.len()
+        leaked.len()
     );
     Ok(())
 }

@@ -10,8 +10,9 @@ use crate::terminal::{Table, Terminal};
 
 /// Tell how two runs of a task differ
 ///
-/// `won` counts rows that the second alone has right, `lost` those of the first alone. The interval of the difference
-/// is of rows resampled in pairs: where it does not hold 0, chance is an unlikely reason.
+/// `won` counts rows that the second alone has right, `lost` those of the first alone. `p` is how likely a difference as great
+/// is where chance decides both (McNemar's exact test): under 0.05, chance is an unlikely reason. The interval of the
+/// difference is of rows resampled in pairs.
 #[derive(Args)]
 #[command(after_help = "Example:\n  inkstone eval compare before.jsonl after.jsonl")]
 pub(crate) struct Arguments {
@@ -33,6 +34,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         "lost",
         "difference",
         "95 % interval",
+        "p",
     ]);
     for d in &differences {
         table.row([
@@ -44,6 +46,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             d.lost.to_string(),
             format!("{:+.1}", 100.0 * (d.second - d.first)),
             interval(d.low, d.high),
+            format!("{:.3}", d.p),
         ]);
     }
     terminal.result(&differences, |out| table.print(out))

@@ -66,6 +66,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
         model: name.to_owned(),
         model_hash: hex(&model.id()),
         constrained,
+        session: arguments.session.about(),
         rows: arguments.rows.unwrap_or(usize::MAX).min(task.len()),
     };
     let path = arguments.output.unwrap_or_else(|| {
