@@ -2,46 +2,10 @@
 
 use inkstone_tests::needs::workspace;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Who may depend on whom, tests and benches aside. A crate that is not listed may depend on none of ours.
-static ARROWS: &[(&str, &[&str])] = &[
-    ("quant", &[]),
-    ("format", &["quant"]),
-    ("model", &["quant", "format"]),
-    ("text", &["format"]),
-    ("cpu", &["quant", "format", "model"]),
-    ("cuda", &["quant", "format", "model"]),
-    ("metal", &["quant", "format", "model"]),
-    (
-        "engine",
-        &["format", "model", "text", "cpu", "cuda", "metal"],
-    ),
-    ("capi", &["engine"]),
-    ("proof", &["format", "model", "cpu"]),
-    ("bindings", &["engine"]),
-    ("serve", &["engine"]),
-    ("eval", &["engine"]),
-    ("converter", &["quant", "format", "model", "text"]),
-    ("agent-lite", &["text"]),
-    (
-        "finetune",
-        &[
-            "quant",
-            "format",
-            "model",
-            "text",
-            "converter",
-            "engine",
-            "cpu",
-        ],
-    ),
-];
-
-/// The crates that may depend on any other.
-static FREE: &[&str] = &["cli", "tests", "oracle", "benches"];
 
 /// Where `unsafe` may stand: kernels and the team, the border to C, the one mmap function, what is never shipped.
 static UNSAFE: &[&str] = &[
@@ -69,30 +33,39 @@ static PRIVATE: &[&str] = &[
 static SKIPPED: &[&str] = &[".git", "target", "models", "corpus", "artifacts"];
 
 #[test]
-fn crates_depend_along_the_arrows_only() {
+fn crates_know_whom_the_table_says() {
+    let table = table_of_crates();
     let mut wrong = Vec::new();
     for package in packages() {
         let name = own(&package["name"]).expect("every member is one of ours");
-        let allowed = ARROWS
-            .iter()
-            .find(|(from, _)| *from == name)
-            .map_or(&[][..], |(_, to)| to);
-        let dependencies = package["dependencies"]
-            .as_array()
-            .expect("cargo lists dependencies");
-        for dependency in dependencies.iter().filter(|d| d["kind"] != "dev") {
-            let Some(to) = own(&dependency["name"]) else {
-                continue;
-            };
-            if !allowed.contains(&to.as_str()) && !FREE.contains(&name.as_str()) {
-                wrong.push(format!("{name} -> {to}"));
-            }
+        let dependencies = package["dependencies"].as_array();
+        let dependencies = dependencies.expect("cargo lists dependencies").iter();
+        let ours = dependencies.filter(|d| d["kind"] != "dev");
+        let knows: BTreeSet<String> = ours.filter_map(|d| own(&d["name"])).collect();
+        match table.get(&name) {
+            Some(None) => {}
+            Some(Some(listed)) if *listed == knows => {}
+            listed => wrong.push(format!("{name} knows {knows:?}, the table says {listed:?}")),
         }
     }
     assert!(
         wrong.is_empty(),
-        "dependencies outside the agreed arrows: {wrong:?}"
+        "ARCHITECTURE.md and Cargo.toml: {wrong:#?}"
     );
+}
+
+/// Whom each crate knows, by the table of ARCHITECTURE.md; `None` where that is anything.
+fn table_of_crates() -> BTreeMap<String, Option<BTreeSet<String>>> {
+    let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).expect("it is there");
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let name = cells[1].trim_matches('`').rsplit('/').next()?.to_owned();
+        let knows = cells[3].split(' ').filter(|word| *word != "–");
+        let knows = knows.map(str::to_owned).collect();
+        Some((name, (cells[3] != "anything").then_some(knows)))
+    };
+    rows.filter_map(row).collect()
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub enum Isa {
     Neon,
     /// NEON and FEAT_DotProd: `sdot`.
     Dotprod,
-    /// NEON, FEAT_DotProd and FEAT_I8MM: `smmla`, `usmmla`, `usdot`.
+    /// NEON, FEAT_DotProd and FEAT_I8MM: `smmla`, `usdot`.
     I8mm,
     /// WebAssembly's vectors of 128 bits, where the build has them: a module with them runs nowhere else.
     Simd128,

@@ -319,11 +319,6 @@ impl<B: Backend, T: AsRef<[u32]> + AsMut<[u32]>> Core<B, T> {
         Ok(())
     }
 
-    /// Drops what was fed and not yet run.
-    pub fn drop_pending(&mut self) {
-        self.fed = self.done;
-    }
-
     /// Takes a saved state over: `tokens` that have been run and, from `source`, their caches.
     ///
     /// # Errors

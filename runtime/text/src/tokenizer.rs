@@ -157,12 +157,6 @@ impl<'a> Tokenizer<'a> {
         self.section.flag(FLAG_ADD_BOS)
     }
 
-    /// Whether texts end with [`Self::eos`] unless the caller says otherwise.
-    #[must_use]
-    pub fn adds_eos(&self) -> bool {
-        self.section.flag(FLAG_ADD_EOS)
-    }
-
     /// Whether encoding puts a space before a text, which decoding takes away.
     #[must_use]
     pub fn prefixes_space(&self) -> bool {
