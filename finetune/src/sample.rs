@@ -215,3 +215,18 @@ fn learns(message: &Value) -> bool {
     let weight = message["weight"].as_f64().map(|weight| weight != 0.0);
     message["loss"].as_bool().or(weight).unwrap_or(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_turn_may_say_that_it_is_not_learnt() {
+        assert!(learns(&json!({"content": "a"})));
+        assert!(learns(&json!({"content": "a", "weight": 1})));
+        assert!(!learns(&json!({"content": "a", "weight": 0})));
+        assert!(!learns(&json!({"content": "a", "loss": false})));
+        assert!(learns(&json!({"content": "a", "loss": true, "weight": 0})));
+    }
+}

@@ -131,6 +131,18 @@ fn records_of_every_kind_of_file_stay_as_they_stood() {
     assert_eq!(counts.dropped["exact_duplicate"], 1);
     let (a, b) = (write("b.txt", text), write("c.txt", text));
     assert_eq!(cleaned(&[a, b], &settings).0.kept, 2);
+    let marked = "\u{feff}{\"text\": \"words behind the mark of a file\"}\n";
+    assert_eq!(cleaned(&[write("d.jsonl", marked)], &settings).0.kept, 1);
+    let other = table.replacen("prompt,completion", "completion,prompt", 1);
+    let files = [write("a.csv", table), write("e.csv", &other)];
+    let mut kept = Vec::new();
+    let sinks = Sinks {
+        kept: &mut kept,
+        dropped: None,
+        last: None,
+    };
+    let mixed = clean(&files, &settings, sinks, &mut |_| true);
+    assert!(format!("{:#}", mixed.unwrap_err()).contains("other columns"));
 }
 
 #[test]

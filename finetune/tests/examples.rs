@@ -50,6 +50,15 @@ fn every_shape_is_read() {
         SHAPES.len(),
         "a shape is not tried"
     );
+    let unlearnt =
+        json!({"conversation": [{"input": "q", "output": "a", "output_with_loss": false}]});
+    let Example::Chat {
+        messages: turns, ..
+    } = example(&unlearnt).unwrap()
+    else {
+        panic!("no conversation");
+    };
+    assert_eq!(turns[1]["loss"], false);
     let alpaca = json!({"instruction": "add", "input": "1 2", "output": "3"});
     assert_eq!(messages(alpaca), asked("add\n\n1 2", "3"));
 }
