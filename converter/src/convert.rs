@@ -451,7 +451,14 @@ fn sections(
     if manifest.licence.is_none() {
         notes.push("the licence is unknown".to_owned());
     }
-    sections.push((SectionKind::Manifest, records::encode(&manifest)));
+    let encoded = records::encode(&manifest);
+    if encoded.len() > records::MAX_RECORD_BYTES {
+        return Err(over_limit(format!(
+            "{} bytes of name, licence and attribution",
+            encoded.len()
+        )));
+    }
+    sections.push((SectionKind::Manifest, encoded));
     let transcoded = plans
         .iter()
         .filter(|plan| !plan.route.is_lossless())

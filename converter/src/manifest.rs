@@ -88,6 +88,11 @@ fn known(spelled: &str) -> Option<&'static Licence> {
 
 /// As SPDX writes it, also where several are joined.
 fn identifier(spelled: &str) -> String {
+    /// Longer than any expression that is meant.
+    const LONGEST: usize = 1024;
+    if spelled.len() > LONGEST {
+        return reference(spelled);
+    }
     for joint in [" AND ", " OR "] {
         if let Some((left, right)) = spelled.split_once(joint) {
             return [identifier(left), identifier(right)].join(joint);

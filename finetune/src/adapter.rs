@@ -175,7 +175,8 @@ impl Loaded {
         for (name, view) in tensors.iter() {
             let (layer, role, half) = place(name)
                 .with_context(|| format!("{}: {name} is no adapter that is known", at()))?;
-            halves.entry((layer, role)).or_default()[half] = Some(view);
+            let held = halves.entry((layer, role)).or_default()[half].replace(view);
+            ensure!(held.is_none(), "{}: {name} stands twice", at());
         }
         let mut pairs = BTreeMap::new();
         for ((layer, role), halves) in halves {

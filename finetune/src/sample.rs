@@ -87,6 +87,13 @@ impl<'a> Sampler<'a> {
                 .sample(example)
                 .with_context(|| format!("example {}", index + 1))?;
             for sample in made {
+                let vocabulary = self.model.spec().vocabulary;
+                if let Some(token) = sample.tokens.iter().find(|token| **token >= vocabulary) {
+                    bail!(
+                        "example {}: token {token} is not of the model's {vocabulary}; the tokenizer knows more than the model",
+                        index + 1
+                    );
+                }
                 self.keep(sample, &mut samples);
             }
         }

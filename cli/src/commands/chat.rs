@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use inkstone_engine::atomic;
 use inkstone_engine::{ErrorKind, Finish, Model, Session, SessionConfig, Stats};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -296,7 +297,8 @@ impl Talk<'_> {
     fn save(&mut self, file: &str) -> anyhow::Result<Next> {
         let path = named(file)?;
         let text = serde_json::to_string_pretty(&self.messages)?;
-        files::create(path)?.write_all(text.as_bytes())?;
+        atomic::write(path, |file| file.write_all(text.as_bytes()))
+            .with_context(|| path.display().to_string())?;
         self.terminal.note(format_args!(
             "{} messages are in {file}",
             self.messages.len()

@@ -194,10 +194,15 @@ impl Shown {
     }
 }
 
+/// A text of the file without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
 fn line(out: &mut dyn Write, name: &str, value: &Value) -> io::Result<()> {
     let name = name.replace('_', " ");
     match value {
-        Value::String(text) => writeln!(out, "{name:18} {text}"),
+        Value::String(text) => writeln!(out, "{name:18} {}", plain(text)),
         Value::Null => Ok(()),
         other => writeln!(out, "{name:18} {other}"),
     }

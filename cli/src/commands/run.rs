@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Read};
 
 use anyhow::Context;
 use clap::Args;
-use inkstone_engine::{Finish, Model};
+use inkstone_engine::{ErrorKind, Finish, Model};
 use serde_json::json;
 
 use super::chat;
@@ -79,9 +79,10 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
     interrupt::cancels(session.canceller());
     session.set_sampling(sampling.params())?;
     sampling.note_idle(terminal);
-    session
-        .feed(&tokens)
-        .context("ask for a longer --context")?;
+    session.feed(&tokens).map_err(|error| match error.kind() {
+        ErrorKind::ContextFull => anyhow::Error::new(error).context("ask for a longer --context"),
+        _ => error.into(),
+    })?;
     let mut stream = Stream::new(output.output.as_deref())?;
     let streamed = (!terminal.json).then_some(&mut stream);
     let done = answer(

@@ -170,13 +170,20 @@ fn fill_once(
         Broken::ForNow(e) => Broken::ForNow(e.context(url.to_owned())),
         other => other,
     })?;
-    match end {
+    match end.max(request.bytes) {
         Some(end) if done < end => Err(Broken::ForNow(anyhow!(
             "{url}: the connection ended at byte {done} of {end}"
+        ))),
+        _ if request.bytes.is_some_and(|bytes| done != bytes) => Err(Broken::ForNow(anyhow!(
+            "{url}: {done} bytes came, the listing says {}",
+            request.bytes.unwrap_or_default()
         ))),
         _ => Ok(()),
     }
 }
+
+/// Bytes of a body of unknown length that room is asked for.
+const AT_ONCE: u64 = 64 << 20;
 
 /// Copies a body to the end of the part, from byte `start` on, never past `end`.
 fn append(
@@ -197,8 +204,13 @@ fn append(
     let mut body = response.body_mut().as_reader();
     let mut buffer = vec![0; 1 << 16];
     let mut done = start;
+    let mut asked = start;
     loop {
         progress.at(done);
+        if end.is_none() && done >= asked {
+            disk::require(part.parent().unwrap_or(Path::new(".")), AT_ONCE)?;
+            asked = done + AT_ONCE;
+        }
         let n = body
             .read(&mut buffer)
             .map_err(|e| Broken::ForNow(e.into()))?;

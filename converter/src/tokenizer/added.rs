@@ -112,8 +112,10 @@ pub(super) fn add(tokens: &mut Vec<Token>, added: &AddedToken) -> Result<()> {
 pub(super) fn put(tokens: &mut Vec<Token>, id: u32, token: Token) -> Result<()> {
     /// How far beyond the tokens so far an id may lie.
     const HOLE_MAX: usize = 1 << 20;
+    /// Several times the largest vocabulary there is: holes one after the other fill memory too.
+    const ID_MAX: usize = 1 << 22;
     let place = id as usize;
-    if place > tokens.len().saturating_add(HOLE_MAX) {
+    if place > tokens.len().saturating_add(HOLE_MAX) || place > ID_MAX {
         return Err(over_limit(format!(
             "token id {id} of {} tokens",
             tokens.len()

@@ -1,7 +1,7 @@
 //! Records of a file one after the other, whatever the file's size, with the bytes they are written with.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -35,10 +35,28 @@ enum Source {
     /// Texts, an empty line apart.
     Paragraphs(BufReader<File>),
     Table {
-        reader: Box<csv::Reader<BufReader<File>>>,
+        reader: Box<csv::Reader<Bounded>>,
         names: csv::StringRecord,
         delimiter: u8,
     },
+}
+
+/// A file of which no more than so many bytes can be read.
+pub(super) struct Bounded {
+    file: File,
+    left: u64,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            let text = format!("is longer than {LONGEST} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
+        let read = self.file.read(to)?;
+        self.left = self.left.saturating_sub(read as u64);
+        Ok(read)
+    }
 }
 
 impl Records {
@@ -46,15 +64,14 @@ impl Records {
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| name.clone())?;
         let extension = path.extension().and_then(|e| e.to_str());
-        let file = BufReader::new(file);
         let source = match extension.unwrap_or_default() {
-            "jsonl" | "ndjson" => Source::Lines(marked(file)?),
+            "jsonl" | "ndjson" => Source::Lines(marked(BufReader::new(file))?),
             "csv" => table(file, b',').with_context(|| name.clone())?,
             "tsv" => table(file, b'\t').with_context(|| name.clone())?,
             "json" | "parquet" => {
                 bail!("{name}: is read as a whole; write a record a line (.jsonl)")
             }
-            _ => Source::Paragraphs(marked(file)?),
+            _ => Source::Paragraphs(marked(BufReader::new(file))?),
         };
         Ok(Records {
             source,
@@ -91,6 +108,7 @@ impl Records {
                 delimiter,
             } => {
                 let mut record = csv::StringRecord::new();
+                reader.get_mut().left = LONGEST;
                 if !reader.read_record(&mut record)? {
                     return Ok(None);
                 }
@@ -171,7 +189,11 @@ fn marked(mut file: BufReader<File>) -> Result<BufReader<File>> {
     Ok(file)
 }
 
-fn table(file: BufReader<File>, delimiter: u8) -> Result<Source> {
+fn table(file: File, delimiter: u8) -> Result<Source> {
+    let file = Bounded {
+        file,
+        left: LONGEST,
+    };
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .from_reader(file);

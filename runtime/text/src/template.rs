@@ -111,7 +111,9 @@ pub fn render_within(template: &str, context: &Context, limits: &Limits) -> Resu
             limits.source_bytes.to_string(),
         ));
     }
-    let source = tags::rewrite(template);
+    let Some(source) = tags::rewrite(template) else {
+        return Err(Error::new(ErrorKind::TooDeep, String::new()));
+    };
     let environment = environment(context.now, limits);
     let variables = variables(context, limits)?;
     let compiled = environment

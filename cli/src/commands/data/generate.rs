@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     let config = arguments.session.config();
     let mut sequences = model.sequences(&config, arguments.sequences)?;
     let name = arguments.output.display();
-    let (mut file, mut last) = open(&arguments.output, arguments.yes)?;
+    let (mut file, mut last, whole) = open(&arguments.output, arguments.yes)?;
     if let Some((index, _)) = &last {
         let next = index + 1;
         terminal.note(format_args!("{name}: goes on with record {next}"));
@@ -84,6 +84,8 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
                 made.line == Some(line),
                 "{name}: record {index} is not what this recipe, model and options make; -y begins anew"
             );
+            // It is this recipe's: a line that was cut may go.
+            file.set_len(whole)?;
             return Ok(true);
         }
         counts.tokens += u64::from(made.tokens);
@@ -136,8 +138,8 @@ struct Line {
     index: u64,
 }
 
-/// The file to append to, without a line that was cut, and its last record: number and line.
-fn open(path: &Path, anew: bool) -> anyhow::Result<(File, Option<(u64, String)>)> {
+/// The file to append to, its last record, number and line, and the bytes of whole lines, behind which to go on.
+fn open(path: &Path, anew: bool) -> anyhow::Result<(File, Option<(u64, String)>, u64)> {
     let named = || path.display().to_string();
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(anew);
@@ -147,10 +149,16 @@ fn open(path: &Path, anew: bool) -> anyhow::Result<(File, Option<(u64, String)>)
     loop {
         let mut line = String::new();
         let bytes = reader.read_line(&mut line).with_context(named)?;
-        if bytes == 0 || !line.ends_with('\n') {
+        let cut = bytes == 0 || !line.ends_with('\n');
+        if cut && (bytes == 0 || last.is_some()) {
             break;
         }
-        let Ok(Line { index }) = serde_json::from_str(&line) else {
+        let read = if cut {
+            None
+        } else {
+            serde_json::from_str(&line).ok()
+        };
+        let Some(Line { index }) = read else {
             bail!("{}: holds something else; -y begins anew", named());
         };
         line.pop();
@@ -158,8 +166,7 @@ fn open(path: &Path, anew: bool) -> anyhow::Result<(File, Option<(u64, String)>)
         whole += bytes as u64;
     }
     drop(reader);
-    file.set_len(whole)?;
     let mut file = file;
     io::Seek::seek(&mut file, io::SeekFrom::Start(whole))?;
-    Ok((file, last))
+    Ok((file, last, whole))
 }

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use inkstone_engine::atomic;
 use inkstone_finetune::trainer::Event;
 use plotters::prelude::*;
 use serde::Serialize;
@@ -40,13 +41,10 @@ impl<'a> Dashboard<'a> {
             .filter(|(step, _)| *step <= done as u64)
             .map(|(_, line)| line)
             .collect();
-        let mut log = OpenOptions::new();
-        let log = log
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .open(&path)
-            .with_context(named)?;
+        let write = |log: &mut dyn Write| kept.iter().try_for_each(|line| writeln!(log, "{line}"));
+        atomic::write(&path, |log| write(log)).with_context(named)?;
+        let log = OpenOptions::new().append(true).open(&path);
+        let log = log.with_context(named)?;
         let mut dashboard = Dashboard {
             terminal,
             progress: terminal.steps("training", steps as u64),
@@ -58,7 +56,7 @@ impl<'a> Dashboard<'a> {
             failed: false,
         };
         for line in kept {
-            dashboard.keep(&line).with_context(named)?;
+            dashboard.draw(&line).with_context(named)?;
         }
         Ok(dashboard)
     }
@@ -66,6 +64,11 @@ impl<'a> Dashboard<'a> {
     /// Writes a line of the log, and its curves.
     fn keep(&mut self, line: &str) -> io::Result<()> {
         writeln!(self.log, "{line}")?;
+        self.draw(line)
+    }
+
+    /// Writes the curves of a line.
+    fn draw(&mut self, line: &str) -> io::Result<()> {
         let event: Value = serde_json::from_str(line).unwrap_or_default();
         let number = |name: &str| event[name].as_f64();
         self.seconds += number("seconds").unwrap_or_default();

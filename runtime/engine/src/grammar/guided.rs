@@ -5,7 +5,9 @@
 use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use inkstone_text::{Kind, Options, Tokenizer};
@@ -81,6 +83,14 @@ impl Grammars {
     /// # Errors
     /// [`ErrorKind::Invalid`], naming what is wrong with the grammar or what it has that cannot be held to.
     pub fn constraint(&self, grammar: &Grammar) -> Result<Constraint> {
+        let bytes = match grammar {
+            Grammar::JsonSchema(schema) => schema.to_string().len(),
+            Grammar::Lark(text) | Grammar::Regex(text) => text.len(),
+        };
+        if bytes > LONGEST {
+            let text = format!("a grammar of {bytes} bytes, {LONGEST} are allowed");
+            return Err(Error::text(ErrorKind::Invalid, text));
+        }
         let grammar = match grammar {
             Grammar::JsonSchema(schema) => {
                 TopLevelGrammar::from_json_schema(spaced(schema.clone()))
@@ -88,15 +98,32 @@ impl Grammars {
             Grammar::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
             Grammar::Regex(text) => TopLevelGrammar::from_regex(text),
         };
-        let parser = self.factory.create_parser(grammar).map_err(refused)?;
+        let parser = deep(|| self.factory.create_parser(grammar.clone()));
         Ok(Constraint {
-            matcher: Matcher::new(Ok(parser)),
+            matcher: Matcher::new(Ok(parser.map_err(refused)?)),
             forced: VecDeque::new(),
             stop: self.stop,
             begun: false,
             spent: Duration::ZERO,
         })
     }
+}
+
+/// Bytes of a grammar, at most.
+const LONGEST: usize = 1 << 18;
+
+/// Bytes of a stack on which the longest chain of rules that fits into [`LONGEST`] is followed by recursion.
+const STACK: usize = 128 << 20;
+
+/// What `work` gives, on a stack of its own where a thread can be had.
+fn deep<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(STACK);
+        match thread.spawn_scoped(scope, &work) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => work(),
+        }
+    })
 }
 
 impl Constraint {

@@ -1,7 +1,8 @@
 //! Rewrites two kinds of tags before the engine sees them.
 //!
 //! `{% generation %}` blocks, which mark the assistant's tokens for training, become conditions that hold. The
-//! values of `{% set x = … %}` pass through the function of [`bounds`](super::bounds).
+//! values of `{% set x = … %}` pass through the function of [`bounds`](super::bounds). On the way operators are counted: the
+//! engine goes down chains of them by recursion, without a bound of its own.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -11,18 +12,30 @@ use super::bounds::{FOR_ATTRIBUTES, FOR_NAMES};
 /// Tags that are replaced by others; the engine knows no tags of ours.
 const RENAMED: [(&str, &str); 2] = [("generation", "if true"), ("endgeneration", "endif")];
 
-/// `source` with its tags rewritten; lines stay where they are.
-pub(super) fn rewrite(source: &str) -> String {
+/// Operators of a tag, and alternatives of a template, at most: of ten times as many each overflowed a stack of 2 MB.
+const CHAIN_MAX: usize = 500;
+
+/// `source` with its tags rewritten; lines stay where they are. None where a tag chains more than [`CHAIN_MAX`] operators.
+pub(super) fn rewrite(source: &str) -> Option<String> {
     let mut out = String::with_capacity(source.len() + source.len() / 8);
-    let mut rest = source;
+    let (mut rest, mut alternatives) = (source, 0);
     while let Some(at) = rest.find('{') {
         let (text, tag) = rest.split_at(at);
         out.push_str(text);
         let length = match tag.as_bytes().get(1) {
             Some(b'#') => tag.find("#}").map_or(tag.len(), |end| end + 2),
-            Some(b'{') => inside(&tag[2..], "}}") + 2,
+            Some(b'{') => {
+                let end = inside(&tag[2..], "}}") + 2;
+                bounded(&tag[2..end])?;
+                end
+            }
             Some(b'%') => {
                 let end = inside(&tag[2..], "%}") + 2;
+                bounded(&tag[2..end])?;
+                alternatives += usize::from(name(&tag[2..end]) == "elif");
+                if alternatives > CHAIN_MAX {
+                    return None;
+                }
                 out.push_str("{%");
                 out.push_str(&statement(&tag[2..end]));
                 rest = &tag[end..];
@@ -39,7 +52,29 @@ pub(super) fn rewrite(source: &str) -> String {
         rest = &tag[length..];
     }
     out.push_str(rest);
-    out
+    Some(out)
+}
+
+/// Nothing, unless the inside of a tag chains too many operators.
+fn bounded(tag: &str) -> Option<()> {
+    const SIGNS: &[u8] = b"+-*/~.[(|%=<>";
+    const WORDS: [&str; 6] = ["not", "and", "or", "if", "is", "in"];
+    let (bytes, mut at, mut chain) = (tag.as_bytes(), 0, 0);
+    while at < bytes.len() {
+        let word = bytes[at..]
+            .iter()
+            .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_');
+        let length = match bytes[at] {
+            quote @ (b'"' | b'\'') => text_length(&bytes[at..], quote),
+            _ => word.count().max(1),
+        };
+        let part = &bytes[at..bytes.len().min(at + length)];
+        let operates = WORDS.iter().any(|word| word.as_bytes() == part)
+            || (length == 1 && SIGNS.contains(&part[0]));
+        chain += usize::from(operates);
+        at += length;
+    }
+    (chain <= CHAIN_MAX).then_some(())
 }
 
 /// How far the inside of a tag goes: to `close` outside of texts and brackets.
@@ -81,7 +116,7 @@ fn trimmed(tag: &str) -> &str {
 
 /// The tag's first word.
 fn name(tag: &str) -> &str {
-    let tag = trimmed(tag);
+    let tag = tag.trim_start_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
     let end = tag
         .find(|c: char| !c.is_alphanumeric() && c != '_')
         .unwrap_or(tag.len());
@@ -125,12 +160,32 @@ fn end_of_raw(source: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::rewrite;
+    use alloc::borrow::ToOwned;
 
     #[test]
     fn generation_tags_become_conditions_and_keep_their_whitespace_control() {
         let source = "a {%- generation -%} x {% endgeneration %}{% if add_generation_prompt %}{{ generation }}{% endif %}{% generation";
         let expected = "a {%- if true -%} x {% endif %}{% if add_generation_prompt %}{{ generation }}{% endif %}{% if true";
-        assert_eq!(rewrite(source), expected);
+        assert_eq!(rewrite(source).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn chains_of_operators_are_bounded() {
+        for (chain, begin, end) in [
+            ("+1", "{{ 1", " }}"),
+            ("~1", "{% set x = 1", " %}"),
+            (".b", "{{ a", " }}"),
+            ("not ", "{{ ", "1 }}"),
+            (" or 0", "{{ 1", " }}"),
+            ("-", "{{ ", "1 }}"),
+            ("{% elif 0 %}", "{% if 0 %}", "{% endif %}"),
+        ] {
+            let of = |count: usize| [begin, &chain.repeat(count), end].concat();
+            assert!(rewrite(&of(400)).is_some(), "{chain}");
+            assert!(rewrite(&of(600)).is_none(), "{chain}");
+        }
+        let texts = "{{ ".to_owned() + &"'a+b'".repeat(1000) + " }}";
+        assert!(rewrite(&texts).is_some());
     }
 
     #[test]
@@ -169,7 +224,7 @@ mod tests {
                 "{{ {'a': {}} }}{% set é = __inkstone_bounded(( 1 ))%}",
             ),
         ] {
-            assert_eq!(rewrite(source), expected);
+            assert_eq!(rewrite(source).as_deref(), Some(expected));
         }
     }
 }

@@ -278,12 +278,12 @@ fn agrees(
 /// The longest common beginning that breaks no `<token>` or `[TOKEN]`.
 fn common(texts: [&str; 3]) -> String {
     let first = texts[0];
-    let same = |length: &usize| texts.iter().all(|text| text.starts_with(&first[..*length]));
-    let length = (0..=first.len())
-        .rev()
-        .filter(|&length| first.is_char_boundary(length))
-        .find(same)
-        .unwrap_or(0);
+    let same = |text: &str| {
+        let pairs = text.bytes().zip(first.bytes());
+        pairs.take_while(|(a, b)| a == b).count()
+    };
+    let length = texts.into_iter().map(same).min().unwrap_or(0);
+    let length = first.floor_char_boundary(length);
     let beginning = &first[..length];
     let whole = |open: char, close: char| match (beginning.rfind(open), beginning.rfind(close)) {
         (Some(opened), None) => opened,
