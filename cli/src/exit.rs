@@ -59,6 +59,11 @@ pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
     if error.chain().any(is_broken_pipe) {
         return ExitCode::SUCCESS;
     }
+    let error = if error.chain().any(is_cancelled) {
+        Interrupted.into()
+    } else {
+        error
+    };
     terminal::error(&format!("{error:#}"));
     if error.chain().any(|e| e.is::<Interrupted>()) {
         ExitCode::from(INTERRUPTED)
@@ -128,17 +133,24 @@ fn near_command(error: &clap::Error) -> Option<String> {
     nearest(wanted, names).map(str::to_owned)
 }
 
-/// `inkstone` with the command that was named, if it exists.
+/// `inkstone` with the commands that were named, as far as they exist.
 fn command_path() -> String {
-    let named = std::env::args().nth(1).unwrap_or_default();
-    let known = crate::arguments::command()
-        .get_subcommands()
-        .any(|c| c.get_name() == named);
-    if known {
-        format!("inkstone {named}")
-    } else {
-        "inkstone".to_owned()
+    let mut path = "inkstone".to_owned();
+    let mut command = crate::arguments::command();
+    for word in crate::arguments::words().skip(1) {
+        let Some(named) = command.find_subcommand(&word).cloned() else {
+            break;
+        };
+        path = format!("{path} {word}");
+        command = named;
     }
+    path
+}
+
+fn is_cancelled(cause: &(dyn core::error::Error + 'static)) -> bool {
+    cause
+        .downcast_ref::<inkstone_engine::Error>()
+        .is_some_and(|e| e.kind() == inkstone_engine::ErrorKind::Cancelled)
 }
 
 fn is_broken_pipe(cause: &(dyn core::error::Error + 'static)) -> bool {

@@ -8,9 +8,23 @@ use anyhow::anyhow;
 
 use crate::exit::Usage;
 
-/// The text of a file, which must be UTF-8.
+/// The text of a file, which must be UTF-8, without the mark that some programs begin it with.
 pub(crate) fn text(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).map_err(|error| refused(path, error))
+    let text = fs::read_to_string(path).map_err(|error| refused(path, error))?;
+    Ok(text
+        .strip_prefix('\u{feff}')
+        .map_or_else(|| text.clone(), str::to_owned))
+}
+
+/// A path as a shell takes it.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 /// A new file, or one that is there, emptied.

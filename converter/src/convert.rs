@@ -196,16 +196,16 @@ impl fmt::Display for Report {
 
 /// Writes `source` to `path`; the file has its name only when it is whole.
 ///
-/// Memory is that of the largest tensor of the source, one panel and the vocabulary.
+/// Memory is that of the largest tensor of the source, one panel and the vocabulary. `progress` tells whether to go on.
 ///
 /// # Errors
-/// The source lacks something or holds what the runtime cannot run, or a file cannot be read or
+/// It was not to go on, the source lacks something or holds what the runtime cannot run, or a file cannot be read or
 /// written.
 pub fn convert(
     source: &Source,
     path: &Path,
     options: &Options,
-    progress: &mut dyn FnMut(&Progress<'_>),
+    progress: &mut dyn FnMut(&Progress<'_>) -> bool,
 ) -> Result<Report> {
     let parts = Parts::of(source)?;
     let plans = parts
@@ -226,11 +226,13 @@ pub fn convert(
     let (mut done, mut bytes) = (0, Vec::new());
     for (index, plan) in plans.iter().enumerate() {
         let tensor = plan.source.map_or("", |t| &t.name);
-        progress(&Progress {
+        if !progress(&Progress {
             tensor,
             done,
             total,
-        });
+        }) {
+            return Err(Error::new(ErrorKind::Cancelled, "stopped").in_file(path));
+        }
         let mut out = writer.tensor(index).map_err(written)?;
         plan.write(source, &mut bytes, &mut |piece| {
             out.write_all(piece).map_err(|e| written(WriteError::Io(e)))

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     Missing,
     /// Source and result do not hold the same values.
     Mismatch,
+    /// Who asked for it does not want it any more.
+    Cancelled,
 }
 
 /// A failed import or conversion.

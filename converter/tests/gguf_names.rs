@@ -157,7 +157,7 @@ fn numbers(file: &File<'_>, tensor: &Tensor) -> Vec<Vec<f32>> {
 
 fn converted(source: &Source, name: &str) -> Vec<u8> {
     let path = temporary(&format!("{name}.ink"));
-    convert(source, &path, &Options::default(), &mut |_| {}).expect("the source is sound");
+    convert(source, &path, &Options::default(), &mut |_| true).expect("the source is sound");
     let bytes = fs::read(&path).expect("it was just written");
     let _ = fs::remove_file(&path);
     bytes

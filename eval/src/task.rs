@@ -375,6 +375,7 @@ fn text(path: &Path) -> Result<String> {
 }
 
 fn records(text: &str, path: &Path) -> Result<Vec<Map<String, Value>>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = text.lines().enumerate();
     let rows = lines
         .filter(|(_, line)| !line.trim().is_empty())

@@ -32,7 +32,7 @@ fn compare(sample: &str, peer: &Path) -> Result<(), Failed> {
         &Source::open(peer)?,
         &converted,
         &Convert::default(),
-        &mut |_| {},
+        &mut |_| true,
     )?;
     let theirs = Model::open(&converted)?;
     let ours = Model::open(&needs::workspace().join("finetune/models/stories/stories.ink"))?;

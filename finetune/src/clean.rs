@@ -112,11 +112,14 @@ impl Settings {
         };
         self.limits[place] = match limit {
             "off" => None,
-            limit => Some(
-                limit
-                    .parse()
-                    .map_err(|_| anyhow!("`{limit}` is neither a number nor off"))?,
-            ),
+            text => {
+                let limit = text.parse().ok();
+                let limit = limit.filter(|limit: &f64| limit.is_finite() && *limit >= 0.0);
+                Some(
+                    limit
+                        .ok_or_else(|| anyhow!("`{text}` is neither a number from 0 on nor off"))?,
+                )
+            }
         };
         Ok(())
     }

@@ -100,12 +100,16 @@ impl<'a> Sampler<'a> {
         Ok(samples)
     }
 
+    /// Cuts a sample to the length, if it is longer.
+    pub fn cut(&self, sample: &mut Sample) -> bool {
+        let longer = sample.tokens.len() > self.length;
+        sample.tokens.truncate(self.length);
+        sample.learnt.truncate(self.length);
+        longer
+    }
+
     fn keep(&mut self, mut sample: Sample, to: &mut Vec<Sample>) {
-        if sample.tokens.len() > self.length {
-            sample.tokens.truncate(self.length);
-            sample.learnt.truncate(self.length);
-            self.counts.cut += 1;
-        }
+        self.counts.cut += usize::from(self.cut(&mut sample));
         if sample.labels() == 0 {
             self.counts.empty += 1;
             return;

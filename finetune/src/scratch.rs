@@ -159,13 +159,14 @@ pub fn write(
     licence: Option<&str>,
     folder: &Path,
 ) -> Result<()> {
+    let (tokenizer, weights) = (tokenizer(shape.vocabulary, texts)?, weights(shape, seed)?);
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let save = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
         fs::write(&path, bytes).with_context(|| path.display().to_string())
     };
-    save("tokenizer.json", &tokenizer(shape.vocabulary, texts)?)?;
-    save("model.safetensors", &weights(shape, seed)?)?;
+    save("tokenizer.json", &tokenizer)?;
+    save("model.safetensors", &weights)?;
     save(
         "config.json",
         serde_json::to_string_pretty(&shape.config())?.as_bytes(),
@@ -223,7 +224,7 @@ fn tokenizer(vocabulary: usize, texts: &[String]) -> Result<Vec<u8>> {
     let found = tokenizer.get_vocab_size(true);
     if found != vocabulary {
         bail!(
-            "the texts give a vocabulary of {found} tokens, the shape has {vocabulary}: give more text or a smaller shape"
+            "the texts give a vocabulary of {found} tokens, the shape has {vocabulary}: give more text, or a smaller shape where there is one"
         );
     }
     Ok(tokenizer.to_string(false).map_err(failed)?.into_bytes())

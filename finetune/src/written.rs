@@ -88,7 +88,7 @@ pub fn import(model: &Model, adapter: &Path, to: &Path) -> Result<()> {
     let changes = thin_matrices(model, &loaded)?;
     let tensors: Vec<Declaration> = changes.iter().map(declared).collect();
     let mut manifest = model.manifest()?.unwrap_or_default();
-    manifest.base_models.insert(0, model.name());
+    of_base(&mut manifest, model);
     manifest.changes = vec![format!("a LoRA adapter of rank {}", loaded.config.r)];
     let (id, manifest) = (model.file().id(), records::encode::<Manifest>(&manifest));
     let sections = [
@@ -123,6 +123,14 @@ fn declared(((layer, role), numbers): (&(u16, u16), &Numbers<'_>)) -> Declaratio
         panel_rows: PANEL as u8,
         rows: numbers.rows as u32,
         inputs: numbers.columns as u32,
+    }
+}
+
+/// The model is a base of what is made of it.
+fn of_base(manifest: &mut Manifest, model: &Model) {
+    let name = model.name();
+    if !manifest.base_models.contains(&name) {
+        manifest.base_models.insert(0, name);
     }
 }
 
@@ -329,7 +337,7 @@ fn sections(
         .filter_map(|kind| Some((kind, file.section(kind)?.to_vec())))
         .collect();
     let mut manifest = model.manifest()?.unwrap_or_default();
-    manifest.base_models.insert(0, model.name());
+    of_base(&mut manifest, model);
     manifest.changes.push(change.to_owned());
     let before = model.provenance()?.unwrap_or_default();
     let origin = |t: &Declaration| {

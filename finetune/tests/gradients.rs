@@ -256,7 +256,7 @@ fn an_attached_adapter_computes_what_was_trained() {
     let golden = inkstone_tests::needs::workspace().join("tests/golden/archs/gemma3");
     let source = inkstone_converter::Source::open(&golden).unwrap();
     let keep = inkstone_converter::convert::Options::default();
-    inkstone_converter::convert(&source, &base, &keep, &mut |_| ()).unwrap();
+    inkstone_converter::convert(&source, &base, &keep, &mut |_| true).unwrap();
     let engine = inkstone_engine::Model::open(&base).unwrap();
     let pack = pack(engine.spec().vocabulary);
     let net = net(&engine.view(), engine.file_bytes(), options(LORA));

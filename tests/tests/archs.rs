@@ -31,7 +31,7 @@ fn converted(name: &str) -> Vec<u8> {
     let path =
         std::env::temp_dir().join(format!("inkstone-arch-{}-{name}.ink", std::process::id()));
     let source = Source::open(&folder(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-    convert(&source, &path, &Options::default(), &mut |_| {})
+    convert(&source, &path, &Options::default(), &mut |_| true)
         .unwrap_or_else(|e| panic!("{name}: {e}"));
     let ink = std::fs::read(&path).unwrap();
     let comparison = inkstone_converter::compare(&source, &File::parse(&ink).unwrap()).unwrap();

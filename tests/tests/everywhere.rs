@@ -265,7 +265,7 @@ fn converted(from: &Path, weights: &str, to: &Path) -> Result<(), Failed> {
         weights: *Weights::by_name(weights).ok_or("an option of the converter")?,
         ..Options::default()
     };
-    convert(&Source::open(from)?, to, &options, &mut |_| {})?;
+    convert(&Source::open(from)?, to, &options, &mut |_| true)?;
     Ok(())
 }
 

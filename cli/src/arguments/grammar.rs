@@ -1,13 +1,13 @@
 //! Options of holding an answer to a grammar.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 use inkstone_engine::{Constraint, Grammars, Model};
 
 use crate::exit::Usage;
+use crate::files;
 
 /// What the whole answer must be; without one, anything.
 #[derive(Args, Clone)]
@@ -49,7 +49,7 @@ impl Grammar {
     fn read(&self) -> anyhow::Result<Option<(inkstone_engine::Grammar, String)>> {
         use inkstone_engine::Grammar;
         if let Some(path) = &self.json_schema {
-            let schema = serde_json::from_str(&text(path)?);
+            let schema = serde_json::from_str(&files::text(path)?);
             let schema = schema.with_context(|| path.display().to_string())?;
             return Ok(Some((
                 Grammar::JsonSchema(schema),
@@ -58,7 +58,7 @@ impl Grammar {
         }
         if let Some(path) = &self.grammar {
             let name = path.display().to_string();
-            let text = text(path)?;
+            let text = files::text(path)?;
             let grammar = if path
                 .extension()
                 .is_some_and(|extension| extension == "gbnf")
@@ -72,8 +72,4 @@ impl Grammar {
         let regex = self.regex.clone();
         Ok(regex.map(|regex| (Grammar::Regex(regex), "--regex".to_owned())))
     }
-}
-
-fn text(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| path.display().to_string())
 }

@@ -113,9 +113,14 @@ pub(crate) fn command() -> clap::Command {
     Cli::command().color(asked_colour())
 }
 
+/// The words of the command line; what is no UTF-8 is shown as such.
+pub(crate) fn words() -> impl Iterator<Item = String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned())
+}
+
 /// `--color` must be known before clap reads the line, because clap's own help obeys it.
 fn asked_colour() -> ColorChoice {
-    let words: Vec<String> = std::env::args().collect();
+    let words: Vec<String> = words().collect();
     let value = words.iter().enumerate().find_map(|(i, word)| {
         word.strip_prefix("--color=")
             .or_else(|| (word == "--color").then(|| words.get(i + 1).map(String::as_str))?)

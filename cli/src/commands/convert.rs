@@ -14,6 +14,7 @@ use crate::files;
 use crate::resolve;
 use crate::store::convert_to;
 use crate::terminal::{Terminal, confirm};
+use crate::text_side::is_ink;
 
 /// Convert a checkpoint into one .ink file
 ///
@@ -40,6 +41,12 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     let to = &arguments.output;
     files::has_folder(to)?;
     let (path, about) = resolve::source_and_about(terminal, &arguments.source)?;
+    if !path.is_dir() && is_ink(&path)? {
+        return Err(Usage::error(format!(
+            "{}: is an .ink file already; convert the checkpoint that it was made of",
+            path.display()
+        )));
+    }
     if to.exists() && !arguments.yes {
         match confirm(&format!("Replace {}?", to.display()))? {
             Some(true) => {}

@@ -27,6 +27,15 @@ enum Look {
     Generate(Box<generate::Arguments>),
 }
 
+/// A share of shingles.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "wanted a number from 0 to 1".to_owned())
+}
+
 /// Looks, or keeps.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     match &arguments.look {

@@ -36,6 +36,9 @@ pub(crate) struct Arguments {
     session: arguments::Session,
 }
 
+/// Characters of a text that an error names it by.
+const SHOWN: usize = 40;
+
 /// Embeds.
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<()> {
     let mut texts = texts(arguments.texts).peekable();
@@ -57,7 +60,13 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
         let mut vector = vec![0.0; model.spec().width as usize];
         session
             .embed(&tokens, pooling, !arguments.raw, &mut vector)
-            .with_context(|| format!("`{text}`"))?;
+            .with_context(|| {
+                let mut begin: String = text.chars().take(SHOWN).collect();
+                if begin.len() < text.len() {
+                    begin.push('…');
+                }
+                format!("`{begin}`")
+            })?;
         if terminal.json {
             values.push(json!({ "text": text, "tokens": tokens.len(), "embedding": vector }));
         } else {

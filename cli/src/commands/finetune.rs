@@ -28,10 +28,8 @@ pub(crate) struct Arguments {
 enum Step {
     Init(init::Arguments),
     Plan(plan::Arguments),
-    #[command(after_help = "Example:\n  inkstone finetune run recipe.toml")]
     Run(run::Arguments),
-    #[command(after_help = "Example:\n  inkstone finetune resume recipe.toml")]
-    Resume(run::Arguments),
+    Resume(run::Resume),
 }
 
 /// Trains, or prepares it.
@@ -40,6 +38,6 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         Step::Init(arguments) => init::run(arguments, terminal),
         Step::Plan(arguments) => plan::run(arguments, terminal),
         Step::Run(arguments) => run::run(arguments, terminal, false),
-        Step::Resume(arguments) => run::run(arguments, terminal, true),
+        Step::Resume(arguments) => run::resume(arguments, terminal),
     }
 }

@@ -161,16 +161,17 @@ struct Json {
 
 impl Sink for Json {
     fn begin(&mut self) -> anyhow::Result<()> {
-        Ok(write!(
-            self.out,
-            "{{\"tokens\":{},\"logits\":",
-            json!(self.tokens)
-        )?)
+        Ok(())
     }
 
     fn row(&mut self, logits: &[f32]) -> anyhow::Result<()> {
-        let first = core::mem::take(&mut self.tokens).is_empty();
-        self.out.write_all(if first { b"," } else { b"[" })?;
+        // With the first row, so that a failure before it prints nothing.
+        let tokens = core::mem::take(&mut self.tokens);
+        if tokens.is_empty() {
+            self.out.write_all(b",")?;
+        } else {
+            write!(self.out, "{{\"tokens\":{},\"logits\":[", json!(tokens))?;
+        }
         serde_json::to_writer(&mut self.out, logits).map_err(io::Error::from)?;
         Ok(())
     }

@@ -99,13 +99,27 @@ fn date(text: &str) -> Result<DateTime, String> {
     let mut parts = text.splitn(3, '-');
     let mut next = || parts.next().and_then(|part| part.parse::<u16>().ok());
     match (next(), next(), next()) {
-        (Some(year @ 1..=9999), Some(month @ 1..=12), Some(day @ 1..=31)) => Ok(DateTime {
-            year,
-            month: month as u8,
-            day: day as u8,
-            ..DateTime::EPOCH
-        }),
+        (Some(year @ 1..=9999), Some(month @ 1..=12), Some(day))
+            if (1..=days(year, month)).contains(&day) =>
+        {
+            Ok(DateTime {
+                year,
+                month: month as u8,
+                day: day as u8,
+                ..DateTime::EPOCH
+            })
+        }
         _ => Err("write YYYY-MM-DD".to_owned()),
+    }
+}
+
+/// Days of a month.
+fn days(year: u16, month: u16) -> u16 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        2 => 28 + u16::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
     }
 }
 

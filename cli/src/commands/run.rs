@@ -154,7 +154,8 @@ fn prompt_of_stdin() -> anyhow::Result<Option<String>> {
         .lock()
         .read_to_string(&mut text)
         .context("stdin")?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = text.strip_suffix('\n').unwrap_or(text);
     if text.is_empty() {
         return Err(Usage::error(
             "there is no prompt: give PROMPT or text on stdin",

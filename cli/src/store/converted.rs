@@ -18,6 +18,7 @@ use super::installed::{Installed, Record};
 use super::licence::Consent;
 use super::pull::{key_of, pull};
 use super::reference::Reference;
+use crate::exit::Interrupted;
 use crate::interrupt;
 use crate::terminal::Terminal;
 use crate::text_side::is_ink;
@@ -66,8 +67,17 @@ pub(crate) fn convert_to(
             .to_string_lossy()
             .into_owned();
     }
-    let report = convert::convert(&source, to, &options, &mut |at| progress.at(at.done))?;
-    Ok(report)
+    interrupt::watch();
+    let mut stopped = false;
+    let report = convert::convert(&source, to, &options, &mut |at| {
+        progress.at(at.done);
+        stopped = interrupt::take();
+        !stopped
+    });
+    if stopped {
+        return Err(Interrupted.into());
+    }
+    Ok(report?)
 }
 
 /// A file or folder elsewhere: its conversion is kept under a key of its path.
@@ -101,19 +111,20 @@ fn in_folder(
     if to.exists() {
         return Ok(to);
     }
-    let _resumable = interrupt::resumable();
     let key = model
         .folder
         .file_name()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
+    let waiting = interrupt::resumable();
     let _lock = home.lock(&key, || {
         terminal.note(format_args!(
             "another process converts {}; waiting for it",
             model.record.name
         ));
     })?;
+    drop(waiting);
     if to.exists() {
         return Ok(to);
     }

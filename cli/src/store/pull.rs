@@ -36,7 +36,8 @@ pub(crate) fn pull(
     consent: &Consent,
 ) -> anyhow::Result<Pulled> {
     let wanted = Wanted::of(reference)?;
-    if let Some(model) = Installed::open(home, &wanted.key) {
+    let installed = || Installed::open(home, &wanted.key).filter(|model| wanted.is_current(model));
+    if let Some(model) = installed() {
         return Ok(Pulled {
             model,
             fetched: false,
@@ -59,7 +60,7 @@ pub(crate) fn pull(
             wanted.name
         ));
     })?;
-    if let Some(model) = Installed::open(home, &wanted.key) {
+    if let Some(model) = installed() {
         return Ok(Pulled {
             model,
             fetched: false,
@@ -106,6 +107,16 @@ impl Wanted {
                 sources: vec![(source.clone(), None)],
             }),
         }
+    }
+
+    /// Whether what is installed need not be written anew: a model of this program may be another one's of the same name.
+    fn is_current(&self, model: &Installed) -> bool {
+        let mut held = model
+            .record
+            .files
+            .iter()
+            .map(|file| Some(file.sha256.as_str()));
+        !self.is_built_in() || held.any(|held| self.sources.iter().any(|(_, hash)| *hash == held))
     }
 
     /// Whether no network is needed.

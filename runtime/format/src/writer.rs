@@ -445,7 +445,8 @@ impl fmt::Display for WriteError {
 impl error::Error for WriteError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            WriteError::Io(error) => Some(error),
+            // What it says is said already.
+            WriteError::Io(error) => error.source(),
             _ => None,
         }
     }

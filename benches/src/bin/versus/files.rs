@@ -123,6 +123,6 @@ fn converted(from: &Path, to: &Path, weights: Weights) -> Result<()> {
         weights,
         ..Options::default()
     };
-    convert(&Source::open(from)?, to, &options, &mut |_| ())?;
+    convert(&Source::open(from)?, to, &options, &mut |_| true)?;
     Ok(())
 }

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     test: Vec<PathBuf>,
     /// Share of shingles from which two records are the same
-    #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.8, value_parser = super::share)]
     near: f64,
     /// Show the rules and their limits
     #[arg(long)]
@@ -51,13 +51,22 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "MODEL", requires = "perplexity")]
     model: Option<String>,
     /// Drop what has a higher perplexity, over its first 256 tokens
-    #[arg(long, value_name = "LIMIT", requires = "model")]
+    #[arg(long, value_name = "LIMIT", requires = "model", value_parser = limit)]
     perplexity: Option<f64>,
     /// Replace a file that is there
     #[arg(short, long)]
     yes: bool,
     #[command(flatten)]
     session: Session,
+}
+
+/// A perplexity.
+fn limit(text: &str) -> Result<f64, String> {
+    let limit = text
+        .parse()
+        .ok()
+        .filter(|limit: &f64| limit.is_finite() && *limit > 0.0);
+    limit.ok_or_else(|| "wanted a number above 0".to_owned())
 }
 
 /// Tokens of a text that its perplexity is taken over.
@@ -87,16 +96,26 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             None => work(kept, None)?,
             Some(path) => {
                 let mut counts = Counts::default();
-                atomic::write(path, |dropped| {
+                let written = atomic::write(path, |dropped| {
                     counts = work(kept, Some(dropped))?;
                     anyhow::Ok(())
-                })?;
+                });
+                written.map_err(|error| named(path, error))?;
                 counts
             }
         };
         anyhow::Ok(())
-    })?;
+    })
+    .map_err(|error| named(output, error))?;
     report(terminal, &counts)
+}
+
+/// What the system said of a file, with its name.
+fn named(path: &Path, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(_) => error.context(path.display().to_string()),
+        None => error,
+    }
 }
 
 /// Cleans into files that get their names when they are whole.
@@ -154,6 +173,11 @@ fn check(arguments: &Arguments, output: &Path) -> anyhow::Result<()> {
     {
         return Err(Usage::error(
             "records are written as they stood: give -o the ending that all files have",
+        ));
+    }
+    if arguments.dropped.as_deref() == Some(output) {
+        return Err(Usage::error(
+            "what is kept and what is dropped want files of their own",
         ));
     }
     for path in arguments

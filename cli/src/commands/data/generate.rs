@@ -68,7 +68,11 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     let config = arguments.session.config();
     let mut sequences = model.sequences(&config, arguments.sequences)?;
     let name = arguments.output.display();
-    let (mut file, mut last, whole) = open(&arguments.output, arguments.yes)?;
+    let Begun {
+        mut file,
+        mut last,
+        whole,
+    } = open(&arguments.output, arguments.yes)?;
     if let Some((index, _)) = &last {
         let next = index + 1;
         terminal.note(format_args!("{name}: goes on with record {next}"));
@@ -138,8 +142,16 @@ struct Line {
     index: u64,
 }
 
-/// The file to append to, its last record, number and line, and the bytes of whole lines, behind which to go on.
-fn open(path: &Path, anew: bool) -> anyhow::Result<(File, Option<(u64, String)>, u64)> {
+/// A file that is gone on with.
+struct Begun {
+    file: File,
+    /// Number and line of its last record.
+    last: Option<(u64, String)>,
+    /// Bytes of whole lines, behind which to go on.
+    whole: u64,
+}
+
+fn open(path: &Path, anew: bool) -> anyhow::Result<Begun> {
     let named = || path.display().to_string();
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(anew);
@@ -168,5 +180,5 @@ fn open(path: &Path, anew: bool) -> anyhow::Result<(File, Option<(u64, String)>,
     drop(reader);
     let mut file = file;
     io::Seek::seek(&mut file, io::SeekFrom::Start(whole))?;
-    Ok((file, last, whole))
+    Ok(Begun { file, last, whole })
 }

@@ -1,5 +1,6 @@
 //! `inkstone data show`: examples as the model sees them, and what of them it learns.
 
+use core::num::NonZeroUsize;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use inkstone_finetune::sample::Sampler;
 use inkstone_finetune::{Sample, data};
 use serde_json::json;
 
+use crate::exit::Usage;
 use crate::resolve;
 use crate::terminal::Terminal;
 
@@ -29,8 +31,8 @@ pub(crate) struct Arguments {
     #[arg(short, value_name = "N", default_value_t = 1)]
     n: usize,
     /// The first one, counted from 1
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    from: usize,
+    #[arg(long, value_name = "N", default_value = "1")]
+    from: NonZeroUsize,
     /// Tokens of a sample, at most
     #[arg(long, value_name = "N", default_value_t = 512)]
     length: usize,
@@ -41,13 +43,17 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     let examples = data::read(&arguments.file)?;
     let model = resolve::model(terminal, &arguments.model)?;
     let sampler = Sampler::new(&model, arguments.length)?;
+    let (from, all) = (arguments.from.get() - 1, examples.len());
+    if from >= all {
+        let file = arguments.file.display();
+        return Err(Usage::error(format!("{file}: has {all} examples")));
+    }
     let mut samples = Vec::new();
-    for example in examples
-        .iter()
-        .skip(arguments.from.saturating_sub(1))
-        .take(arguments.n)
-    {
+    for example in examples.iter().skip(from).take(arguments.n) {
         samples.extend(sampler.sample(example)?);
+    }
+    for sample in &mut samples {
+        sampler.cut(sample);
     }
     let value: Vec<_> = samples
         .iter()

@@ -1,5 +1,6 @@
 //! `inkstone eval run`: a model does a task.
 
+use core::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -34,7 +35,7 @@ pub(crate) struct Arguments {
     free: bool,
     /// Ask the first N rows alone
     #[arg(long, value_name = "N")]
-    rows: Option<usize>,
+    rows: Option<NonZeroUsize>,
     /// Write the answers to this file [default: TASK-MODEL.jsonl]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -45,6 +46,13 @@ pub(crate) struct Arguments {
     materials: Materials,
     #[command(flatten)]
     session: Session,
+}
+
+/// The file of answers that has no other name.
+fn usual(head: &Head, model: &inkstone_engine::Model) -> PathBuf {
+    let free = if head.constrained { "" } else { "-free" };
+    let name = model.name().replace(['/', '\\'], "-");
+    PathBuf::from(format!("{}-{name}{free}.jsonl", head.task))
 }
 
 /// Asks.
@@ -59,6 +67,11 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
     let (definition, folder) = Definition::find(&task, &arguments.materials.materials)?;
     let task = Task::load(definition, &folder)?;
     let model = arguments.session.model(terminal, name)?;
+    if !model.has_template() {
+        return Err(Usage::error(format!(
+            "{name}: has no chat template to be asked by; name a model that chats"
+        )));
+    }
     let constrained = !arguments.free && task.definition.is_constrained();
     let head = Head {
         task: task.definition.name.clone(),
@@ -67,12 +80,12 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> anyhow::Result<(
         model_hash: hex(&model.id()),
         constrained,
         session: arguments.session.about(),
-        rows: arguments.rows.unwrap_or(usize::MAX).min(task.len()),
+        rows: arguments
+            .rows
+            .map_or(usize::MAX, NonZeroUsize::get)
+            .min(task.len()),
     };
-    let path = arguments.output.unwrap_or_else(|| {
-        let free = if constrained { "" } else { "-free" };
-        PathBuf::from(format!("{}-{}{free}.jsonl", head.task, model.name()))
-    });
+    let path = arguments.output.unwrap_or_else(|| usual(&head, &model));
     files::has_folder(&path)?;
     let mut record = Record::open(&path, head, arguments.yes).context("-y begins anew")?;
     let (rows, before) = (record.head.rows, record.answers.len());

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::exit::Usage;
 use crate::files;
+use crate::store::Reference;
 use crate::terminal::Terminal;
 
 /// Write a recipe for your examples
@@ -80,7 +81,12 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         let (seed, licence) = (RunPart::default().seed, arguments.licence.as_deref());
         scratch::write(shape, &texts, chats, seed, licence, folder)?;
     }
+    if shape.is_none() {
+        // So that what is no model is said now, not by the run.
+        Reference::parse(&arguments.model)?;
+    }
     let recipe = recipe(arguments, shape.as_ref());
+    let next = files::quoted(&arguments.output);
     let path = arguments.output.display();
     std::fs::write(&arguments.output, recipe.to_toml()?).with_context(|| path.to_string())?;
     terminal.result(
@@ -88,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         |out| {
             writeln!(
                 out,
-                "{path}: a recipe for {examples} examples; next: inkstone finetune run {path}"
+                "{path}: a recipe for {examples} examples; next: inkstone finetune run {next}"
             )
         },
     )

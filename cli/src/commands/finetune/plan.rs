@@ -6,7 +6,7 @@ use clap::Args;
 use inkstone_finetune::{Net, Trainer, plan};
 use serde_json::json;
 
-use super::setup::{pool, setup};
+use super::setup::{pool, setup, threads};
 use crate::terminal::{Bytes, Terminal};
 
 /// Tell what memory and time a run takes
@@ -19,8 +19,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "RECIPE.toml")]
     recipe: PathBuf,
     /// Threads [default: one for each processor]
-    #[arg(short, long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(short, long, value_name = "N", value_parser = threads())]
+    threads: Option<u32>,
 }
 
 /// Plans.
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     );
     let learnt = plan::learnt(&view, &options);
     let pool = pool(arguments.threads)?;
-    let (threads, busy) = (pool.current_num_threads(), plan::threads(length));
+    let (found, busy) = (pool.current_num_threads(), plan::threads(length));
     let (steps, event) = pool.install(|| {
         let net = Net::new(&view, model.file_bytes(), options);
         let mut trainer = Trainer::new(setup.recipe.clone(), net, setup.samples, setup.held_out)?;
@@ -56,8 +56,8 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
         "tokens_per_second": rate,
         "seconds": seconds,
         "precision": options.form.name(),
-        "threads": threads,
-        "busy_threads": threads.min(busy),
+        "threads": found,
+        "busy_threads": found.min(busy),
     });
     terminal.result(&value, |out| {
         writeln!(
@@ -83,10 +83,10 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             options.form.name(),
             seconds / 60.0
         )?;
-        if busy < threads {
+        if busy < found {
             writeln!(
                 out,
-                "a pack of {length} tokens occupies {busy} of {threads} threads: a larger data.length with a smaller optimizer.batch occupies more"
+                "a pack of {length} tokens occupies {busy} of {found} threads: a larger data.length with a smaller optimizer.batch occupies more"
             )?;
         }
         Ok(())

@@ -64,8 +64,13 @@ pub(super) fn setup(path: &Path, terminal: &Terminal) -> anyhow::Result<Setup> {
     })
 }
 
+/// As many threads as a session may have.
+pub(super) fn threads() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=1024)
+}
+
 /// A pool of `threads` threads, or of as many as there are processors.
-pub(super) fn pool(threads: Option<usize>) -> anyhow::Result<rayon::ThreadPool> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
+pub(super) fn pool(threads: Option<u32>) -> anyhow::Result<rayon::ThreadPool> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0) as usize);
     pool.build().map_err(|e| anyhow!("threads: {e}"))
 }

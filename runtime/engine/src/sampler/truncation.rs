@@ -85,7 +85,8 @@ pub(super) fn xtc(stage: &mut Stage<'_>) {
 
 /// Temperature: logits are divided by it (Ackley, Hinton and Sejnowski 1985).
 pub(super) fn temperature(stage: &mut Stage<'_>) {
-    let temperature = stage.params.temperature;
+    // Below it all logits of any size would be the largest number alike.
+    let temperature = stage.params.temperature.max(1e-30);
     let cooled = |logit: &mut f32| *logit = (*logit / temperature).clamp(f32::MIN, f32::MAX);
     stage.candidates.logits_mut().for_each(cooled);
 }

@@ -283,7 +283,8 @@ fn common(texts: [&str; 3]) -> String {
         pairs.take_while(|(a, b)| a == b).count()
     };
     let length = texts.into_iter().map(same).min().unwrap_or(0);
-    let length = first.floor_char_boundary(length);
+    let whole = |length: &usize| first.is_char_boundary(*length);
+    let length = (0..=length).rev().find(whole).unwrap_or(0);
     let beginning = &first[..length];
     let whole = |open: char, close: char| match (beginning.rfind(open), beginning.rfind(close)) {
         (Some(opened), None) => opened,
