@@ -10,10 +10,12 @@ use crate::exit::Usage;
 
 /// The text of a file, which must be UTF-8, without the mark that some programs begin it with.
 pub(crate) fn text(path: &Path) -> anyhow::Result<String> {
-    let text = fs::read_to_string(path).map_err(|error| refused(path, error))?;
-    Ok(text
-        .strip_prefix('\u{feff}')
-        .map_or_else(|| text.clone(), str::to_owned))
+    const MARK: &str = "\u{feff}";
+    let mut text = fs::read_to_string(path).map_err(|error| refused(path, error))?;
+    if text.starts_with(MARK) {
+        text.drain(..MARK.len());
+    }
+    Ok(text)
 }
 
 /// A path as a shell takes it.

@@ -259,11 +259,19 @@ impl Work<'_> {
     }
 }
 
-/// A text up to the end of its last whole sentence.
+/// A text up to the end of its last whole sentence; a point within a number ends none.
 fn whole_sentences(text: &str) -> Option<&str> {
-    let end = text.rfind(['.', '!', '?'])? + 1;
-    let rest = text[end..].trim_start_matches(['"', '\'', '”', '’', ')']);
-    Some(&text[..text.len() - rest.len()])
+    let marks = text.rmatch_indices(['.', '!', '?', '。', '！', '？']);
+    let ended = marks.map(|(at, mark)| {
+        let rest = &text[at + mark.len()..];
+        let rest = rest.trim_start_matches(['"', '\'', '”', '’', ')', '」']);
+        let ends = !mark.is_ascii() || !rest.starts_with(char::is_alphanumeric);
+        (ends, &text[..text.len() - rest.len()])
+    });
+    ended
+        .into_iter()
+        .find(|(ends, _)| *ends)
+        .map(|(_, whole)| whole)
 }
 
 fn record(shape: Shape, going: &Going, text: &str) -> Value {
@@ -312,6 +320,8 @@ temperature = 0.5";
             ("A hen. A cow and", Some("A hen.")),
             ("“A hen!” A", Some("“A hen!”")),
             ("It said (no?). It", Some("It said (no?).")),
+            ("It costs 3. Not 3.5 and", Some("It costs 3.")),
+            ("它很好。它", Some("它很好。")),
             ("A hen and a", None),
         ] {
             assert_eq!(whole_sentences(text), cut);

@@ -106,6 +106,7 @@ fn refused() -> Result<(), Failed> {
             Grammar::JsonSchema(json!({"type": "object", "dependencies": {"a": ["b"]}})),
             "dependencies",
         ),
+        (Grammar::Regex("a".repeat(1 << 19)), "524288 bytes"),
     ] {
         let error = grammars
             .constraint(&grammar)
@@ -116,6 +117,11 @@ fn refused() -> Result<(), Failed> {
             return Err(format!("{text:?} does not name {part:?} in a line").into());
         }
     }
+    // Followed by recursion, this chain would take more than the stack of this thread; whether it is refused is no matter.
+    let rule = |i: usize| format!("r{i}: r{} r{}\n", i + 1, i + 1);
+    let chain: String = (0..4000).map(rule).collect();
+    let chain = Grammar::Lark(format!("start: r0\n{chain}r4000: \"a\"\n"));
+    let _ = grammars.constraint(&chain);
     Ok(())
 }
 

@@ -251,8 +251,16 @@ temperature = 50.0";
     fs::write(&parts, cut).unwrap();
     make("100", "3", &parts_name).json();
     assert_eq!(fs::read_to_string(&parts).unwrap(), made);
-    let other = make("9", "3", &recipe_name);
-    assert!(other.error().contains("-y"), "{}", other.stderr);
+    let (letter, letter_name) = path(&sandbox, "letter.json");
+    for text in [
+        "a line without an end",
+        "{\"index\": 0, \"x\": 1}\nand more",
+    ] {
+        fs::write(&letter, text).unwrap();
+        let other = make("9", "3", &letter_name);
+        assert!(other.error().contains("-y"), "{}", other.stderr);
+        assert_eq!(fs::read_to_string(&letter).unwrap(), text);
+    }
     fs::write(&recipe, text.replace("one", "two")).unwrap();
     let other = make("120", "3", &parts_name);
     assert!(other.error().contains("this recipe"), "{}", other.stderr);
