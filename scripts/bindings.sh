@@ -17,9 +17,10 @@ venv=$target/bindings-venv
 generated=$target/bindings
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-story=$PWD/finetune/models/stories/stories.ink
+story=$work/story.ink
 text="Once upon a time"
 gguf=$(cd "$materials" && pwd)/models/stories260K-f32.gguf
+"$inkstone" -q convert "$gguf" --weights q4 -o "$story" > /dev/null
 "$inkstone" -q run "$story" "$text" --temp 0 -n 64 > "$work/printed"
 
 # `began` and `took WHAT`: how long a part took.
