@@ -104,9 +104,10 @@ const fn above(name: &'static str, about: &'static str, limit: f64, measure: Mea
 impl<'a> Text<'a> {
     pub(super) fn new(whole: &'a str) -> Text<'a> {
         let lines = whole.lines().map(str::trim);
+        let spoken = |word: &&str| word.contains(char::is_alphanumeric);
         Text {
             whole,
-            words: words(whole),
+            words: words(whole).into_iter().filter(spoken).collect(),
             lines: lines.filter(|line| !line.is_empty()).collect(),
         }
     }
