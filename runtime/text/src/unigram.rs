@@ -28,6 +28,9 @@ pub(crate) struct Lattice {
     path: Vec<(u32, usize, usize)>,
 }
 
+/// Bytes of a token that is looked for, at most: ten times those of any real vocabulary.
+const LONGEST: usize = 1024;
+
 impl Lattice {
     /// The tokens of `piece` with the bytes each covers; `NONE` stands for a character without one.
     pub(crate) fn segment(&mut self, section: &Section<'_>, piece: &str) -> &[(u32, usize, usize)] {
@@ -58,7 +61,7 @@ impl Lattice {
             }
             before = Some(character);
             let end = start + offset + character.len_utf8();
-            if end - start > section.header.longest as usize {
+            if end - start > LONGEST.min(section.header.longest as usize) {
                 break;
             }
             let bytes = piece.as_bytes();
