@@ -147,7 +147,8 @@ fn command_path() -> String {
     path
 }
 
-fn is_cancelled(cause: &(dyn core::error::Error + 'static)) -> bool {
+/// Whether the engine was told to stop, by Ctrl-C.
+pub(crate) fn is_cancelled(cause: &(dyn core::error::Error + 'static)) -> bool {
     cause
         .downcast_ref::<inkstone_engine::Error>()
         .is_some_and(|e| e.kind() == inkstone_engine::ErrorKind::Cancelled)

@@ -42,15 +42,7 @@ fn main() -> Result<(), Box<dyn core::error::Error>> {
     let sections: Vec<_> = kinds
         .filter_map(|kind| Some((kind, section(kind)?)))
         .collect();
-    let declared = |t: inkstone_format::Tensor| Declaration {
-        layer: t.layer,
-        role: t.role,
-        format: t.format,
-        panel_rows: t.panel_rows,
-        rows: t.rows,
-        inputs: t.inputs,
-    };
-    let tensors: Vec<_> = file.tensors().map(declared).collect();
+    let tensors: Vec<Declaration> = file.tensors().map(Into::into).collect();
     let mut writer = Writer::create(Path::new(to), &sections, &tensors)?;
     for (index, tensor) in file.tensors().enumerate() {
         writer.tensor(index)?.write_all(file.payload(&tensor))?;

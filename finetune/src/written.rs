@@ -286,14 +286,7 @@ fn write(model: &Model, to: &Path, changes: &Changes<'_>, change: &str, bare: bo
             Some(numbers) => format(numbers.form),
             None => t.format,
         };
-        tensors.push(Declaration {
-            layer: t.layer,
-            role: t.role,
-            format,
-            panel_rows: t.panel_rows,
-            rows: t.rows,
-            inputs: t.inputs,
-        });
+        tensors.push(Declaration { format, ..t.into() });
     }
     let new = changes
         .iter()

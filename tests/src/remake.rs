@@ -14,16 +14,12 @@ pub fn remake(bytes: &[u8], format: &'static Format, path: &Path) {
     let spec = file.section(SectionKind::Spec).expect("a model");
     let is_matrix = |tensor: &Tensor| usize::from(tensor.panel_rows) == PANEL;
     let declare = |tensor: Tensor| Declaration {
-        layer: tensor.layer,
-        role: tensor.role,
         format: if is_matrix(&tensor) {
             format
         } else {
             tensor.format
         },
-        panel_rows: tensor.panel_rows,
-        rows: tensor.rows,
-        inputs: tensor.inputs,
+        ..tensor.into()
     };
     let tensors: Vec<Declaration> = file.tensors().map(declare).collect();
     let mut writer =

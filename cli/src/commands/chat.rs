@@ -297,6 +297,7 @@ impl Talk<'_> {
     fn save(&mut self, file: &str) -> anyhow::Result<Next> {
         let path = named(file)?;
         let text = serde_json::to_string_pretty(&self.messages)?;
+        files::has_folder(path)?;
         atomic::write(path, |file| file.write_all(text.as_bytes()))
             .with_context(|| path.display().to_string())?;
         self.terminal.note(format_args!(

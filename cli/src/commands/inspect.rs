@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::arguments;
 use crate::resolve;
 use crate::store::licence_of;
-use crate::terminal::{Bytes, Terminal};
+use crate::terminal::{Bytes, Terminal, visible};
 use crate::text_side::is_ink;
 
 /// Show what a model is: licence, origin, shape, formats
@@ -194,15 +194,10 @@ impl Shown {
     }
 }
 
-/// A text of the file without what a terminal would obey.
-fn plain(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
-}
-
 fn line(out: &mut dyn Write, name: &str, value: &Value) -> io::Result<()> {
     let name = name.replace('_', " ");
     match value {
-        Value::String(text) => writeln!(out, "{name:18} {}", plain(text)),
+        Value::String(text) => writeln!(out, "{name:18} {}", visible(text)),
         Value::Null => Ok(()),
         other => writeln!(out, "{name:18} {other}"),
     }

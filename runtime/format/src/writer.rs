@@ -1,5 +1,6 @@
 //! The streaming writer: everything but the weights is given first, then the weights in pieces.
 
+use crate::Tensor;
 use crate::kind::SectionKind;
 use crate::seal::{hash, model_id, seal_of};
 use crate::wire::{
@@ -31,6 +32,20 @@ pub struct Declaration {
     pub rows: u32,
     /// Logical inputs of a row.
     pub inputs: u32,
+}
+
+impl From<Tensor> for Declaration {
+    /// To write a tensor of a file again.
+    fn from(t: Tensor) -> Declaration {
+        Declaration {
+            layer: t.layer,
+            role: t.role,
+            format: t.format,
+            panel_rows: t.panel_rows,
+            rows: t.rows,
+            inputs: t.inputs,
+        }
+    }
 }
 
 impl Declaration {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::arguments::Session;
-use crate::exit::Interrupted;
+use crate::exit::{Interrupted, is_cancelled};
 use crate::files;
 use crate::interrupt;
 use crate::terminal::Terminal;
@@ -109,7 +109,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
     let done = generate(&recipe, &model, &mut sequences, range, &mut made);
     drop(progress);
     file.sync_all()?;
-    let cancelled = done.as_ref().is_err_and(is_cancelled);
+    let cancelled = done.as_ref().is_err_and(|e| e.chain().any(is_cancelled));
     if stopped || cancelled {
         terminal.note(format_args!("stopped; the same command goes on"));
         return Err(Interrupted.into());
@@ -128,12 +128,6 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<
             counts.written, counts.left_out, counts.tokens
         )
     })
-}
-
-fn is_cancelled(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<inkstone_engine::Error>()
-        .is_some_and(|e| e.kind() == inkstone_engine::ErrorKind::Cancelled)
 }
 
 /// What is read of a line.

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::exit::Usage;
 use crate::resolve;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, visible};
 
 /// Show examples as the model sees them, and what of them is learnt
 ///
@@ -95,16 +95,4 @@ fn show(model: &Model, sample: &Sample, out: &mut dyn Write) -> io::Result<()> {
         sample.tokens.len(),
         sample.labels()
     )
-}
-
-/// Nothing that a terminal would obey.
-fn visible(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() && c != '\n' {
-            '\u{fffd}'
-        } else {
-            c
-        }
-    };
-    text.chars().map(shown).collect()
 }

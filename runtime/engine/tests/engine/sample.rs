@@ -80,15 +80,7 @@ pub(crate) fn write_with(recipe: &Recipe, path: &Path, sections: &[(SectionKind,
     let file = File::parse(&bytes).unwrap();
     let mut all = vec![(SectionKind::Spec, file.section(SectionKind::Spec).unwrap())];
     all.extend(sections);
-    let declare = |t: inkstone_engine::format::Tensor| Declaration {
-        layer: t.layer,
-        role: t.role,
-        format: t.format,
-        panel_rows: t.panel_rows,
-        rows: t.rows,
-        inputs: t.inputs,
-    };
-    let declarations: Vec<Declaration> = file.tensors().map(declare).collect();
+    let declarations: Vec<Declaration> = file.tensors().map(Into::into).collect();
     let mut writer = Writer::create(path, &all, &declarations).unwrap();
     for (index, tensor) in file.tensors().enumerate() {
         writer

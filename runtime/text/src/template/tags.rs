@@ -26,12 +26,12 @@ pub(super) fn rewrite(source: &str) -> Option<String> {
             Some(b'#') => tag.find("#}").map_or(tag.len(), |end| end + 2),
             Some(b'{') => {
                 let end = inside(&tag[2..], "}}") + 2;
-                bounded(&tag[2..end])?;
+                short_of_chains(&tag[2..end])?;
                 end
             }
             Some(b'%') => {
                 let end = inside(&tag[2..], "%}") + 2;
-                bounded(&tag[2..end])?;
+                short_of_chains(&tag[2..end])?;
                 alternatives += usize::from(name(&tag[2..end]) == "elif");
                 if alternatives > CHAIN_MAX {
                     return None;
@@ -56,7 +56,7 @@ pub(super) fn rewrite(source: &str) -> Option<String> {
 }
 
 /// Nothing, unless the inside of a tag chains too many operators.
-fn bounded(tag: &str) -> Option<()> {
+fn short_of_chains(tag: &str) -> Option<()> {
     const SIGNS: &[u8] = b"+-*/~.[(|%=<>";
     const WORDS: [&str; 6] = ["not", "and", "or", "if", "is", "in"];
     let (bytes, mut at, mut chain) = (tag.as_bytes(), 0, 0);
